@@ -1,0 +1,1 @@
+"""Embedhouse: the service that owns a team's embeddings."""

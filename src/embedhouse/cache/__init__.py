@@ -1,0 +1,1 @@
+"""Vector caches: (fingerprint, role, SHA-256 of the text's bytes) -> vector."""

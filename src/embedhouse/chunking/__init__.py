@@ -1,0 +1,1 @@
+"""Text to chunks: pure, given a tokenizer."""

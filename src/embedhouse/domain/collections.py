@@ -1,0 +1,57 @@
+"""Collections and their generations."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from embedhouse.domain.spaces import Space
+
+__all__ = ["ChunkerName", "ChunkingSettings", "Collection", "Generation", "GenerationState", "LexicalSettings"]
+
+GenerationState = Literal["building", "shadow", "live", "standby", "retired"]
+ChunkerName = Literal["sentence", "paragraph", "markdown", "window"]
+
+
+class ChunkingSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How documents are cut. Sizes are in tokens of the generation's model, special tokens not counted.
+
+    `overlap_tokens` is used by `window` alone. `with_context` puts title and heading path in front of the text
+    that is embedded and searched by words (never of the text that is shown).
+    """
+
+    chunker: ChunkerName = "markdown"
+    max_tokens: int = 200
+    overlap_tokens: int = 0
+    with_context: bool = True
+
+
+class LexicalSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """BM25 as this generation scores it (Robertson et al., TREC-3; Lucene's form of IDF)."""
+
+    analyzer: str = "english"
+    k1: float = 1.2
+    b: float = 0.75
+
+
+class Generation(msgspec.Struct, frozen=True, kw_only=True):
+    """One built index of a collection."""
+
+    id: int
+    collection_id: int
+    state: GenerationState
+    space: Space
+    chunking: ChunkingSettings
+    lexical: LexicalSettings
+    index_folder: str
+
+
+class Collection(msgspec.Struct, frozen=True, kw_only=True):
+    """A named set of documents that is searched together. `model` is what the user asked for."""
+
+    id: int
+    name: str
+    model: str
+    precision: str
+    created_at: float

@@ -1,0 +1,1 @@
+"""Queries, qrels, runs and measures: pure functions."""

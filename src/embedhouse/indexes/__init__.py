@@ -1,0 +1,1 @@
+"""What answers searches, one engine a file."""

@@ -1,0 +1,1 @@
+"""The write path: diff, embed, apply, flush, rebuild."""

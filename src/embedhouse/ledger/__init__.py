@@ -1,0 +1,1 @@
+"""The transactional record: documents, chunks, generations, changes."""

@@ -1,0 +1,213 @@
+"""The seams: what the house asks of its parts. Batch first; every call takes a deadline that can be cancelled.
+
+An adapter is one file that implements one of these. Contract suites in `tests/contract` run over all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from embedhouse.domain.deadline import Deadline
+from embedhouse.domain.documents import ChunkDraft, Document, Metadata
+from embedhouse.domain.embeddings import Embeddings, TokenEmbeddings, Vectors
+from embedhouse.domain.errors import EmbedhouseError
+from embedhouse.domain.filters import Filter
+from embedhouse.domain.spaces import Lane, Role, Space
+
+__all__ = [
+    "CacheKey",
+    "Candidates",
+    "Capabilities",
+    "Chunker",
+    "Embedder",
+    "Index",
+    "IndexEntry",
+    "IndexInfo",
+    "Source",
+    "SourceItem",
+    "Tokenizer",
+    "VectorCache",
+]
+
+
+class Tokenizer(Protocol):
+    """Text to tokens of one model."""
+
+    def count(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text, special tokens not counted, never cut."""
+        ...
+
+
+class Embedder(Protocol):
+    """Texts to vectors of one space. Adds the role's prompt itself. Thread-safe."""
+
+    @property
+    def space(self) -> Space:
+        """What the vectors mean."""
+        ...
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Counts as this model does."""
+        ...
+
+    def embed(self, texts: Sequence[str], *, role: Role, lane: Lane = "bulk", deadline: Deadline) -> Embeddings:
+        """Vectors in the caller's order. Text over the window is cut and reported in `dropped_counts`.
+
+        Errors: InvalidText (before anything is embedded), DeadlineExceeded, Cancelled, Overloaded.
+        """
+        ...
+
+    def embed_tokens(self, texts: Sequence[str], *, role: Role, deadline: Deadline) -> list[TokenEmbeddings]:
+        """Each token's contextual vector; CapabilityMissing where the provider has none."""
+        ...
+
+    def close(self) -> None:
+        """Free the model. Calls after it fail; calls under way are finished."""
+        ...
+
+
+class CacheKey(msgspec.Struct, frozen=True):
+    """What a cached vector is for: a space, a role, and the SHA-256 of the exact bytes that are embedded."""
+
+    fingerprint: str
+    role: Role
+    text_sha256: bytes
+
+
+class VectorCache(Protocol):
+    """(fingerprint, role, SHA-256 of the text's bytes) -> vector. Thread-safe. A damaged entry is a miss."""
+
+    def get(self, fingerprint: str, role: Role, hashes: Sequence[bytes]) -> list[Vectors | None]:
+        """The vector of each hash, (dimensions,) float32, or None; in the order asked."""
+        ...
+
+    def put(self, fingerprint: str, role: Role, hashes: Sequence[bytes], vectors: Vectors) -> None:
+        """Keep vectors, (n, dimensions) float32. Durable when it returns."""
+        ...
+
+    def close(self) -> None:
+        """Release the backend."""
+        ...
+
+
+class IndexEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One chunk as the index holds it. `text` is what lexical search reads (context included)."""
+
+    key: int
+    document_id: str
+    vector: Vectors
+    text: str
+    metadata: Metadata
+
+
+class Candidates(msgspec.Struct, frozen=True, kw_only=True):
+    """What one side found, best first, ties by key ascending: keys (n,) int64, scores (n,) float32.
+
+    `document_ids` names each candidate's document. `exhausted`: asking for more would find no more.
+    """
+
+    keys: npt.NDArray[np.int64]
+    scores: npt.NDArray[np.float32]
+    document_ids: list[str]
+    exhausted: bool
+
+
+class IndexInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """`count` entries, of which `unoptimised` are not yet in the dense graph (and are scanned)."""
+
+    count: int
+    unoptimised: int
+
+
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What an index supports beyond dense search."""
+
+    lexical: bool
+    filters: bool
+    partial_metadata: bool
+
+
+class Index(Protocol):
+    """Answers searches over one generation. Derived: it can always be built again. Thread-safe.
+
+    Scores are higher-is-better: dense is the cosine in [-1, 1], lexical is BM25 >= 0.
+    Any other error than InvalidFilter and InvalidVector is raised as IndexDamaged.
+    """
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this index supports."""
+        ...
+
+    def write(
+        self,
+        *,
+        upserts: Sequence[IndexEntry] = (),
+        deletes: Sequence[int] = (),
+        metadata: Sequence[tuple[int, Metadata]] = (),
+        deadline: Deadline,
+    ) -> None:
+        """Apply deletes, then upserts, then whole-metadata replacements. Idempotent by key; readable at once."""
+        ...
+
+    def search_dense(self, vector: Vectors, k: int, filter: Filter | None, deadline: Deadline) -> Candidates:
+        """The k entries of highest cosine with `vector`, (dimensions,) float32."""
+        ...
+
+    def search_lexical(self, text: str, k: int, filter: Filter | None, deadline: Deadline) -> Candidates:
+        """The k entries of highest BM25; entries that share no term with `text` are not found."""
+        ...
+
+    def vectors(self, keys: Sequence[int]) -> dict[int, Vectors]:
+        """The stored vectors of those keys that the index holds."""
+        ...
+
+    def keys(self) -> Iterator[int]:
+        """Every key, ascending (for verify)."""
+        ...
+
+    def info(self) -> IndexInfo:
+        """Sizes."""
+        ...
+
+    def flush(self) -> None:
+        """Make everything written so far survive a crash."""
+        ...
+
+    def close(self) -> None:
+        """Flush and release the folder."""
+        ...
+
+
+class SourceItem(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing read from a source: a document, or the reason why it could not be read."""
+
+    document: Document | None = None
+    error: EmbedhouseError | None = None
+    source: str
+
+
+class Source(Protocol):
+    """Documents from somewhere, one after the other, in a stable order."""
+
+    def read(self, deadline: Deadline) -> Iterator[SourceItem]:
+        """Read lazily; what cannot be read is an item with an error and never stops the rest."""
+        ...
+
+    def sizes(self) -> Iterable[int]:
+        """Bytes of each file still to read, for a progress bar; empty where unknown."""
+        ...
+
+
+class Chunker(Protocol):
+    """Text to chunks. Pure; the tokenizer was given when it was made."""
+
+    def chunk(self, text: str) -> list[ChunkDraft]:
+        """Spans in order; together they cover everything but white space (overlap aside)."""
+        ...

@@ -1,0 +1,1 @@
+"""The read path: two sides, fusion, highlights, explanations."""

@@ -1,0 +1,1 @@
+"""Readers: files and folders to documents."""
