@@ -1,0 +1,184 @@
+"""Settings: one frozen record, each value with its origin. Flag > environment > file > default.
+
+The same name everywhere: field `port` is `--port`, `EMBEDHOUSE_PORT`, `port = 7700` in `<home>/config.toml`,
+and `Embedhouse(port=7700)`. An empty environment variable counts as unset. Nothing else reads the environment.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_type_hints
+
+import msgspec
+import platformdirs
+from msgspec import Meta
+
+from embedhouse.domain.collections import ChunkerName
+from embedhouse.domain.errors import InvalidSetting
+
+__all__ = ["CONFIG_FILE", "ENV_PREFIX", "SECRETS", "LogLevel", "Settings", "load_settings", "setting_names"]
+
+CONFIG_FILE = "config.toml"
+ENV_PREFIX = "EMBEDHOUSE_"
+SECRETS = frozenset({"api_key", "hub_token"})
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+PrecisionChoice = Literal["auto", "f32", "bf16", "int8"]
+_Count = Annotated[int, Meta(ge=1)]
+_CountOrNone = Annotated[int, Meta(ge=0)]
+_Text = Annotated[str, Meta(min_length=1)]
+
+
+def _default_home() -> Path:
+    return platformdirs.user_data_path("embedhouse", appauthor=False)
+
+
+def _default_models_folder() -> Path:
+    return platformdirs.user_cache_path("embedhouse", appauthor=False) / "models"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that can be set. `origins` says where each value came from; secrets are never printed."""
+
+    home: Path = msgspec.field(default_factory=_default_home)
+    models_folder: Path = msgspec.field(default_factory=_default_models_folder)
+    offline: bool = False
+    hub_url: _Text = "https://huggingface.co"
+    hub_token: str = ""
+    model: _Text = "sentence-transformers/all-MiniLM-L6-v2"
+    precision: PrecisionChoice = "auto"
+    chunker: ChunkerName = "markdown"
+    chunk_tokens: _Count = 200
+    chunk_overlap_tokens: _CountOrNone = 0
+    with_context: bool = True
+    host: _Text = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535)] = 7700
+    api_key: str = ""
+    max_body_bytes: _Count = 32 * 1024 * 1024
+    max_batch: _Count = 1000
+    max_text_bytes: _Count = 50_000_000
+    max_concurrency: _Count = 32
+    request_timeout_s: Annotated[float, Meta(gt=0)] = 60.0
+    threads: _CountOrNone = 0
+    log_level: LogLevel = "warning"
+    cache: _Text = "sqlite"
+    cache_size_bytes: _CountOrNone = 0
+    origins: dict[str, str] = {}
+
+    def shown(self) -> Iterator[tuple[str, object, str]]:
+        """(name, value as JSON, origin) of each setting; a secret's value is "set" or ""."""
+        for name in setting_names():
+            value = getattr(self, name)
+            if name in SECRETS:
+                value = "set" if value else ""
+            yield name, str(value) if isinstance(value, Path) else value, self.origins.get(name, "default")
+
+    def __repr__(self) -> str:
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value, _ in self.shown())})"
+
+
+def setting_names() -> tuple[str, ...]:
+    """Every setting's name, in the order of the reference page."""
+    return tuple(name for name in Settings.__struct_fields__ if name != "origins")
+
+
+def load_settings(
+    overrides: Mapping[str, object], environ: Mapping[str, str], *, origin: str = "argument"
+) -> Settings:
+    """The settings in force. An override of None counts as not given; `origin` names where overrides come from.
+
+    Errors: InvalidSetting for a value of the wrong type or out of range, for a name that does not exist, and
+    for a file that is not TOML, with the origin in the message.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    layers = [(given, origin), (_from_environment(environ), "environment")]
+    for layer, where in layers:
+        _check_names(layer, where)
+    home = _home(layers)
+    path = home / CONFIG_FILE
+    layers.append((_read_file(path), f"file {path}"))
+    return _checked(_merge(layers, home))
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, object]:
+    variables = {name: f"{ENV_PREFIX}{name.upper()}" for name in setting_names()}
+    return {name: environ[variable] for name, variable in variables.items() if environ.get(variable)}
+
+
+def _home(layers: list[tuple[dict[str, object], str]]) -> Path:
+    for layer, where in layers:
+        if "home" in layer:
+            home: Path = _convert("home", layer["home"], where)
+            return home.absolute()
+    return _default_home()
+
+
+def _read_file(path: Path) -> dict[str, object]:
+    origin = f"file {path}"
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidSetting(name="(all)", origin=origin, reason=f"it is not TOML: {error}") from None
+    except OSError as error:
+        reason = f"it cannot be read: {error.strerror}"
+        raise InvalidSetting(name="(all)", origin=origin, reason=reason) from None
+    if "home" in content:
+        reason = "the home is the folder of this very file. Use --home or EMBEDHOUSE_HOME"
+        raise InvalidSetting(name="home", origin=origin, reason=reason)
+    _check_names(content, origin)
+    return content
+
+
+def _check_names(layer: Mapping[str, object], origin: str) -> None:
+    for name in layer:
+        if name not in setting_names():
+            near = difflib.get_close_matches(name.lower(), setting_names(), n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]}?" if near else "`embedhouse config show` lists all settings"
+            raise InvalidSetting(name=name, origin=origin, reason=f"there is no such setting; {hint}")
+
+
+def _merge(layers: list[tuple[dict[str, object], str]], home: Path) -> Settings:
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for layer, where in layers:
+        for name, value in layer.items():
+            if name not in values:
+                origins[name] = f"{where} {ENV_PREFIX}{name.upper()}" if where == "environment" else where
+                values[name] = _convert(name, value, origins[name])
+    return Settings(**values | {"home": home}, origins=origins)
+
+
+def _convert(name: str, value: object, origin: str) -> Any:
+    try:
+        return msgspec.convert(value, _types()[name], strict=False, dec_hook=_path)
+    except msgspec.ValidationError as error:
+        shown = "" if name in SECRETS else f" (given: {value!r})"
+        raise InvalidSetting(name=name, origin=origin, reason=f"{error}{shown}") from None
+
+
+def _path(kind: type, value: object) -> Path:
+    if isinstance(value, Path):
+        return value.expanduser()
+    if isinstance(value, str) and value:
+        return Path(value).expanduser()
+    raise ValueError("Expected a path")
+
+
+@cache
+def _types() -> dict[str, Any]:
+    hints = get_type_hints(Settings, include_extras=True)
+    return {name: hints[name] for name in setting_names()}
+
+
+def _checked(settings: Settings) -> Settings:
+    if settings.chunk_overlap_tokens >= settings.chunk_tokens:
+        reason = f"it must be less than chunk_tokens ({settings.chunk_tokens})"
+        origin = settings.origins.get("chunk_overlap_tokens", settings.origins.get("chunk_tokens", "default"))
+        raise InvalidSetting(name="chunk_overlap_tokens", origin=origin, reason=reason)
+    return settings
