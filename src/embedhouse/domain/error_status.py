@@ -32,7 +32,9 @@ _TABLE: dict[type[e.EmbedhouseError], Status] = {
     e.DeadlineExceeded: Status(504, 9),
     e.Cancelled: Status(499, 130),
     e.Overloaded: Status(429, 9),
+    e.NotReady: Status(503, 9),
     e.Unauthorized: Status(401, 10),
+    e.Forbidden: Status(403, 10),
 }
 
 

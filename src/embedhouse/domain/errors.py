@@ -32,7 +32,9 @@ EmbedhouseError
 ├── DeadlineExceeded
 ├── Cancelled
 ├── Overloaded                 a queue is full
-└── Unauthorized
+├── NotReady                   the house is still opening, or closing
+├── Unauthorized
+└── Forbidden                  a web page of another host, or a route for this machine alone
 
 A class's docstring is its message and its remedy, formatted with the error's fields; `code` is stable and
 goes over the wire; `error_status` maps each code to HTTP and exit status in one table.
@@ -53,6 +55,7 @@ __all__ = [
     "DownloadFailed",
     "DuplicateId",
     "EmbedhouseError",
+    "Forbidden",
     "HouseLocked",
     "IndexDamaged",
     "InvalidFilter",
@@ -66,6 +69,7 @@ __all__ = [
     "ModelError",
     "ModelUnsupported",
     "NotFound",
+    "NotReady",
     "Offline",
     "Overloaded",
     "ReadOnly",
@@ -306,3 +310,15 @@ class Unauthorized(EmbedhouseError):
     """An API key is needed: send the header `Authorization: Bearer KEY`."""
 
     code = "unauthorized"
+
+
+class NotReady(EmbedhouseError):
+    """The house is not ready: {reason}. `GET /ready` says when it is."""
+
+    code = "not_ready"
+
+
+class Forbidden(EmbedhouseError):
+    """This request is refused: {reason}"""
+
+    code = "forbidden"
