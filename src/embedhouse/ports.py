@@ -20,7 +20,7 @@ from embedhouse.domain.filters import Filter
 from embedhouse.domain.spaces import Lane, Role, Space
 
 __all__ = [
-    "CacheKey",
+    "Cached",
     "Candidates",
     "Capabilities",
     "Chunker",
@@ -72,23 +72,31 @@ class Embedder(Protocol):
         ...
 
 
-class CacheKey(msgspec.Struct, frozen=True):
-    """What a cached vector is for: a space, a role, and the SHA-256 of the exact bytes that are embedded."""
+class Cached(msgspec.Struct, frozen=True, kw_only=True):
+    """What a cache holds of n texts: found (n,) bool; vectors (n, dimensions) float32 and dropped_counts (n,)
+    int64, zero where not found."""
 
-    fingerprint: str
-    role: Role
-    text_sha256: bytes
+    found: npt.NDArray[np.bool_]
+    vectors: Vectors
+    dropped_counts: npt.NDArray[np.int64]
 
 
 class VectorCache(Protocol):
-    """(fingerprint, role, SHA-256 of the text's bytes) -> vector. Thread-safe. A damaged entry is a miss."""
+    """(fingerprint, role, SHA-256 of the exact bytes that are embedded) -> vector. Thread-safe. A damaged or
+    foreign entry is a miss."""
 
-    def get(self, fingerprint: str, role: Role, hashes: Sequence[bytes]) -> list[Vectors | None]:
-        """The vector of each hash, (dimensions,) float32, or None; in the order asked."""
+    def get(self, fingerprint: str, role: Role, hashes: Sequence[bytes], dimensions: int) -> Cached:
+        """What is there for each hash, in the order asked."""
         ...
 
-    def put(self, fingerprint: str, role: Role, hashes: Sequence[bytes], vectors: Vectors) -> None:
-        """Keep vectors, (n, dimensions) float32. Durable when it returns."""
+    def put(
+        self, fingerprint: str, role: Role, hashes: Sequence[bytes], vectors: Vectors, dropped_counts: Sequence[int]
+    ) -> None:
+        """Keep vectors, (n, dimensions) float32, and how many tokens of each text the model did not read."""
+        ...
+
+    def count(self) -> int:
+        """How many vectors are kept."""
         ...
 
     def close(self) -> None:

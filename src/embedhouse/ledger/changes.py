@@ -1,0 +1,168 @@
+"""The change log of each generation: what its index has not seen, or has seen but not yet flushed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+from sqlalchemy import Connection, delete, func, insert, literal, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from embedhouse.ledger import tables as t
+from embedhouse.ledger.blocks import blocks
+
+__all__ = [
+    "Action",
+    "Change",
+    "DeadLetter",
+    "add_changes",
+    "add_dead_letters",
+    "changes_after",
+    "dead_letters",
+    "forget_dead_letters",
+    "forget_flushed",
+    "last_seq",
+    "mark_applied",
+    "mark_unflushed",
+    "pending_changes",
+    "pending_count",
+    "replay_all",
+    "replay_chunks",
+]
+
+Action = Literal["upsert", "delete", "metadata"]
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """One step to bring an index up to date. `counted`: its vector is in the running sum already."""
+
+    seq: int
+    chunk_key: int
+    action: Action
+    counted: bool
+
+
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
+    """A chunk that failed for good."""
+
+    chunk_key: int
+    code: str
+    message: str
+
+
+def add_changes(connection: Connection, generation_id: int, action: Action, keys: Sequence[int]) -> None:
+    """Log the same action for many chunks."""
+    if keys:
+        rows = [{"generation_id": generation_id, "chunk_key": key, "action": action} for key in keys]
+        connection.execute(insert(t.change), rows)
+
+
+def pending_changes(connection: Connection, generation_id: int, limit: int) -> list[Change]:
+    """The oldest changes that the index has not seen."""
+    where = (t.change.c.generation_id == generation_id, t.change.c.state.in_((t.PENDING, t.REPLAY)))
+    return _changes(connection, where, limit)
+
+
+def changes_after(connection: Connection, generation_id: int, seq: int, limit: int) -> list[Change]:
+    """The oldest changes after `seq` that the index has seen (for the one that is built beside it)."""
+    where = (t.change.c.generation_id == generation_id, t.change.c.state == t.APPLIED, t.change.c.seq > seq)
+    return _changes(connection, where, limit)
+
+
+def pending_count(connection: Connection, generation_id: int) -> int:
+    """How many changes the index has not seen."""
+    where = (t.change.c.generation_id == generation_id, t.change.c.state.in_((t.PENDING, t.REPLAY)))
+    return int(connection.execute(select(func.count()).select_from(t.change).where(*where)).scalar_one())
+
+
+def last_seq(connection: Connection, generation_id: int) -> int:
+    """The newest change; 0 when there is none."""
+    where = t.change.c.generation_id == generation_id
+    return int(connection.execute(select(func.max(t.change.c.seq)).where(where)).scalar() or 0)
+
+
+def mark_applied(connection: Connection, seqs: Sequence[int]) -> None:
+    """The index has seen them; they stay until it is flushed."""
+    for block in blocks(seqs):
+        connection.execute(update(t.change).where(t.change.c.seq.in_(block)).values(state=t.APPLIED))
+
+
+def forget_flushed(connection: Connection, generation_id: int, upto_seq: int) -> None:
+    """Drop what the index has on disk: applied changes up to `upto_seq`, but for those that an index built
+    beside still needs."""
+    kept = select(t.generation.c.keep_changes_after).where(t.generation.c.id == generation_id).scalar_subquery()
+    where = (
+        t.change.c.generation_id == generation_id,
+        t.change.c.state == t.APPLIED,
+        t.change.c.seq <= func.coalesce(kept, upto_seq),
+        t.change.c.seq <= upto_seq,
+    )
+    connection.execute(delete(t.change).where(*where))
+
+
+def mark_unflushed(connection: Connection, generation_id: int) -> int:
+    """After an unclean stop: what was applied but not flushed is to be written again. How many."""
+    where = (t.change.c.generation_id == generation_id, t.change.c.state == t.APPLIED)
+    return connection.execute(update(t.change).where(*where).values(state=t.REPLAY)).rowcount
+
+
+def replay_all(connection: Connection, generation_id: int) -> None:
+    """The index is gone: write every chunk again, into an empty one, and sum the vectors anew."""
+    of_generation = t.change.c.generation_id == generation_id
+    connection.execute(delete(t.change).where(of_generation))
+    connection.execute(
+        update(t.generation).where(t.generation.c.id == generation_id).values(vector_sum=None, vector_count=0)
+    )
+    every_chunk = select(t.chunk.c.generation_id, t.chunk.c.key, literal("upsert"), literal(t.PENDING))
+    every_chunk = every_chunk.where(t.chunk.c.generation_id == generation_id).order_by(t.chunk.c.key)
+    columns = ["generation_id", "chunk_key", "action", "state"]
+    connection.execute(insert(t.change).from_select(columns, every_chunk))
+
+
+def replay_chunks(connection: Connection, generation_id: int, keys: Sequence[int]) -> None:
+    """Write these chunks again: their vectors are counted already."""
+    rows = [
+        {"generation_id": generation_id, "chunk_key": key, "action": "upsert", "state": t.REPLAY} for key in keys
+    ]
+    if rows:
+        connection.execute(insert(t.change), rows)
+
+
+def add_dead_letters(connection: Connection, generation_id: int, letters: Sequence[DeadLetter]) -> None:
+    """Record chunks that failed for good; a later failure of the same chunk replaces the earlier."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    statement = dialect.insert(t.dead_letter)
+    statement = statement.on_conflict_do_update(
+        index_elements=["generation_id", "chunk_key"],
+        set_={name: statement.excluded[name] for name in ("code", "message", "created_at")},
+    )
+    rows = [
+        {"generation_id": generation_id, "chunk_key": letter.chunk_key, "code": letter.code}
+        | {"message": letter.message, "created_at": time.time()}
+        for letter in letters
+    ]
+    if rows:
+        connection.execute(statement, rows)
+
+
+def forget_dead_letters(connection: Connection, keys: Sequence[int]) -> None:
+    """Their chunks are gone or went in after all."""
+    for block in blocks(keys):
+        connection.execute(delete(t.dead_letter).where(t.dead_letter.c.chunk_key.in_(block)))
+
+
+def dead_letters(connection: Connection, generation_id: int) -> list[DeadLetter]:
+    """All, by chunk key."""
+    where = t.dead_letter.c.generation_id == generation_id
+    rows = connection.execute(select(t.dead_letter).where(where).order_by(t.dead_letter.c.chunk_key))
+    return [DeadLetter(chunk_key=row.chunk_key, code=row.code, message=row.message) for row in rows]
+
+
+def _changes(connection: Connection, where: tuple[object, ...], limit: int) -> list[Change]:
+    query = select(t.change).where(*where).order_by(t.change.c.seq).limit(limit)  # type: ignore[arg-type]
+    return [
+        Change(seq=row.seq, chunk_key=row.chunk_key, action=row.action, counted=row.state == t.REPLAY)
+        for row in connection.execute(query)
+    ]

@@ -1,0 +1,156 @@
+"""Queries on chunks: what is current, and the difference that a new version of a document makes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
+
+from embedhouse.domain.documents import Chunk, StoredChunk
+from embedhouse.ledger import tables as t
+from embedhouse.ledger.blocks import blocks
+
+__all__ = [
+    "NewChunk",
+    "chunk_keys",
+    "chunks_of_document",
+    "current_chunks",
+    "delete_chunks",
+    "insert_chunks",
+    "keys_by_document",
+    "known_chunks",
+    "move_chunks",
+    "stream_chunks",
+]
+
+
+class NewChunk(msgspec.Struct, frozen=True, kw_only=True):
+    """A chunk as the chunker made it, with the hash of the text that is embedded."""
+
+    ordinal: int
+    start: int
+    end: int
+    text: str
+    headings: tuple[str, ...]
+    hash: bytes
+
+
+def known_chunks(connection: Connection, generation_id: int, document_pk: int) -> list[tuple[int, bytes, str]]:
+    """(key, hash, text) of a document's chunks, in order."""
+    columns = (t.chunk.c.key, t.chunk.c.hash, t.chunk.c.text)
+    where = (t.chunk.c.document_pk == document_pk, t.chunk.c.generation_id == generation_id)
+    rows = connection.execute(select(*columns).where(*where).order_by(t.chunk.c.ordinal))
+    return [(row.key, row.hash, row.text) for row in rows]
+
+
+def insert_chunks(
+    connection: Connection, generation_id: int, document_pk: int, chunks: Sequence[NewChunk]
+) -> list[int]:
+    """Add chunks; their new keys, in order."""
+    if not chunks:
+        return []
+    rows = [
+        {"generation_id": generation_id, "document_pk": document_pk, **_position(chunk)}
+        | {"text": chunk.text, "hash": chunk.hash}
+        for chunk in chunks
+    ]
+    statement = insert(t.chunk).returning(t.chunk.c.key, sort_by_parameter_order=True)
+    return list(connection.execute(statement, rows).scalars())
+
+
+def move_chunks(connection: Connection, moved: Sequence[tuple[int, NewChunk]]) -> None:
+    """Give kept chunks their new places in the document."""
+    if moved:
+        names = ("ordinal", "start", "end", "headings")
+        statement = (
+            update(t.chunk).where(t.chunk.c.key == bindparam("k")).values({n: bindparam(f"v_{n}") for n in names})
+        )
+        rows = [{"k": key} | {f"v_{n}": v for n, v in _position(chunk).items()} for key, chunk in moved]
+        connection.execute(statement, rows)
+
+
+def delete_chunks(connection: Connection, keys: Sequence[int]) -> None:
+    """Forget chunks; the index is told by a change."""
+    for block in blocks(keys):
+        connection.execute(delete(t.chunk).where(t.chunk.c.key.in_(block)))
+
+
+def current_chunks(connection: Connection, keys: Sequence[int]) -> dict[int, StoredChunk]:
+    """The chunks of those keys that are current; a key that is absent must not be shown."""
+    return {
+        row.key: _stored(row)
+        for block in blocks(keys)
+        for row in connection.execute(_with_document().where(t.chunk.c.key.in_(block)))
+    }
+
+
+def stream_chunks(connection: Connection, generation_id: int, block_size: int) -> Iterator[list[StoredChunk]]:
+    """Every chunk of a generation in key order, in blocks."""
+    query = _with_document().where(t.chunk.c.generation_id == generation_id).order_by(t.chunk.c.key)
+    result = connection.execute(query.execution_options(yield_per=block_size))
+    for rows in result.partitions():
+        yield [_stored(row) for row in rows]
+
+
+def chunk_keys(connection: Connection, generation_id: int) -> Iterator[int]:
+    """Every key of a generation, ascending."""
+    query = select(t.chunk.c.key).where(t.chunk.c.generation_id == generation_id).order_by(t.chunk.c.key)
+    yield from connection.execute(query.execution_options(yield_per=10_000)).scalars()
+
+
+def keys_by_document(
+    connection: Connection, generation_id: int, document_ids: Sequence[str]
+) -> dict[str, list[int]]:
+    """Document id -> keys of its chunks in order; documents that do not exist are absent."""
+    found: dict[str, list[int]] = {}
+    joined = t.chunk.join(t.document)
+    for block in blocks(document_ids):
+        query = (
+            select(t.document.c.id, t.chunk.c.key)
+            .select_from(joined)
+            .where(t.chunk.c.generation_id == generation_id, t.document.c.id.in_(block))
+            .order_by(t.document.c.id, t.chunk.c.ordinal)
+        )
+        for row in connection.execute(query):
+            found.setdefault(row.id, []).append(row.key)
+    return found
+
+
+def chunks_of_document(connection: Connection, generation_id: int, document_pk: int) -> list[StoredChunk]:
+    """A document's chunks, in order."""
+    where = (t.chunk.c.document_pk == document_pk, t.chunk.c.generation_id == generation_id)
+    rows = connection.execute(_with_document().where(*where).order_by(t.chunk.c.ordinal))
+    return [_stored(row) for row in rows]
+
+
+def _with_document() -> Any:
+    document = t.document.c
+    return select(t.chunk, document.id, document.title, document.source, document.metadata).select_from(
+        t.chunk.join(t.document)
+    )
+
+
+def _stored(row: Row[Any]) -> StoredChunk:
+    chunk = Chunk(
+        key=row.key,
+        document_id=row.id,
+        ordinal=row.ordinal,
+        start=row.start,
+        end=row.end,
+        text=row.text,
+        headings=tuple(msgspec.json.decode(row.headings)),
+        title=row.title,
+        hash=row.hash,
+    )
+    return StoredChunk(chunk=chunk, title=row.title, source=row.source, metadata=msgspec.json.decode(row.metadata))
+
+
+def _position(chunk: NewChunk) -> dict[str, object]:
+    return {
+        "ordinal": chunk.ordinal,
+        "start": chunk.start,
+        "end": chunk.end,
+        "headings": msgspec.json.encode(chunk.headings).decode(),
+    }

@@ -1,0 +1,182 @@
+"""Queries on collections and generations."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from embedhouse.domain.collections import ChunkingSettings, Collection, Generation, LexicalSettings
+from embedhouse.domain.embeddings import Vectors
+from embedhouse.domain.errors import CollectionExists, UnknownCollection
+from embedhouse.domain.spaces import Space
+from embedhouse.ledger import tables as t
+
+__all__ = [
+    "WRITTEN_STATES",
+    "Counts",
+    "add_collection",
+    "add_generation",
+    "add_to_mean",
+    "collection_named",
+    "collections",
+    "counts",
+    "delete_collection",
+    "generations",
+    "live_generation",
+    "mean_vector",
+    "set_index_folder",
+    "set_keep_changes_after",
+]
+
+WRITTEN_STATES = ("building", "shadow", "live", "standby")
+"""Generations in these states get every write."""
+
+
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
+    """Sizes of one generation."""
+
+    documents: int
+    chunks: int
+    pending_chunks: int
+    dead_letters: int
+
+
+def add_collection(connection: Connection, name: str, model: str, precision: str) -> int:
+    """Make a collection; its id. Errors: CollectionExists."""
+    row = {"name": name, "model": model, "precision": precision, "created_at": time.time()}
+    try:
+        added = connection.execute(insert(t.collection).values(row).returning(t.collection.c.id))
+    except IntegrityError:
+        raise CollectionExists(name=name) from None
+    return int(added.scalar_one())
+
+
+def add_generation(connection: Connection, generation: Generation) -> int:
+    """Add a generation (its `id` is ignored); the new id."""
+    row = {
+        "collection_id": generation.collection_id,
+        "state": generation.state,
+        "space": _dumps(generation.space),
+        "chunking": _dumps(generation.chunking),
+        "lexical": _dumps(generation.lexical),
+        "index_folder": generation.index_folder,
+    }
+    return int(connection.execute(insert(t.generation).values(row).returning(t.generation.c.id)).scalar_one())
+
+
+def collections(connection: Connection) -> list[Collection]:
+    """All collections, by name."""
+    return [_collection(row) for row in connection.execute(select(t.collection).order_by(t.collection.c.name))]
+
+
+def collection_named(connection: Connection, name: str) -> Collection:
+    """One collection. Errors: UnknownCollection."""
+    row = connection.execute(select(t.collection).where(t.collection.c.name == name)).one_or_none()
+    if row is None:
+        raise UnknownCollection(name=name)
+    return _collection(row)
+
+
+def delete_collection(connection: Connection, collection_id: int) -> None:
+    """Delete a collection with everything that belongs to it."""
+    # Children first and by hand: one statement each is far faster than cascading row by row.
+    generation_ids = select(t.generation.c.id).where(t.generation.c.collection_id == collection_id)
+    for table in (t.dead_letter, t.change, t.chunk):
+        connection.execute(delete(table).where(table.c.generation_id.in_(generation_ids)))
+    connection.execute(delete(t.generation).where(t.generation.c.collection_id == collection_id))
+    connection.execute(delete(t.document).where(t.document.c.collection_id == collection_id))
+    connection.execute(delete(t.collection).where(t.collection.c.id == collection_id))
+
+
+def generations(
+    connection: Connection, collection_id: int, states: Sequence[str] = WRITTEN_STATES
+) -> list[Generation]:
+    """A collection's generations in these states, oldest first."""
+    query = (
+        select(t.generation)
+        .where(t.generation.c.collection_id == collection_id, t.generation.c.state.in_(states))
+        .order_by(t.generation.c.id)
+    )
+    return [_generation(row) for row in connection.execute(query)]
+
+
+def live_generation(connection: Connection, collection_id: int) -> Generation:
+    """The one generation that answers searches."""
+    (found,) = generations(connection, collection_id, ("live",))
+    return found
+
+
+def set_index_folder(connection: Connection, generation_id: int, folder: str) -> None:
+    """Point a generation at another index folder."""
+    _update(connection, generation_id, index_folder=folder)
+
+
+def set_keep_changes_after(connection: Connection, generation_id: int, seq: int | None) -> None:
+    """Keep flushed changes after `seq`, for an index that is built beside; None keeps none."""
+    _update(connection, generation_id, keep_changes_after=seq)
+
+
+def counts(connection: Connection, collection_id: int, generation_id: int) -> Counts:
+    """Sizes of a generation and its collection."""
+
+    def count(table: Any, *where: Any) -> int:
+        return int(connection.execute(select(func.count()).select_from(table).where(*where)).scalar_one())
+
+    return Counts(
+        documents=count(t.document, t.document.c.collection_id == collection_id),
+        chunks=count(t.chunk, t.chunk.c.generation_id == generation_id),
+        pending_chunks=count(t.change, t.change.c.generation_id == generation_id, t.change.c.state != t.APPLIED),
+        dead_letters=count(t.dead_letter, t.dead_letter.c.generation_id == generation_id),
+    )
+
+
+def add_to_mean(connection: Connection, generation_id: int, vectors: Vectors, sign: int) -> None:
+    """Add vectors, (n, dimensions) float32, to the generation's running sum, or take them away (`sign` -1)."""
+    total, count = _sum(connection, generation_id)
+    added = vectors.sum(axis=0, dtype=np.float64) * sign
+    total = added if total is None else total + added
+    count += sign * len(vectors)
+    _update(connection, generation_id, vector_sum=total.tobytes(), vector_count=count)
+
+
+def mean_vector(connection: Connection, generation_id: int) -> Vectors | None:
+    """The mean of the generation's vectors, (dimensions,) float32, not normalised; None when it is empty."""
+    total, count = _sum(connection, generation_id)
+    return None if total is None or count <= 0 else (total / count).astype(np.float32)
+
+
+def _sum(connection: Connection, generation_id: int) -> tuple[npt.NDArray[np.float64] | None, int]:
+    columns = select(t.generation.c.vector_sum, t.generation.c.vector_count)
+    blob, count = connection.execute(columns.where(t.generation.c.id == generation_id)).one()
+    return (None if blob is None else np.frombuffer(blob, np.float64)), count
+
+
+def _update(connection: Connection, generation_id: int, **values: object) -> None:
+    connection.execute(update(t.generation).where(t.generation.c.id == generation_id).values(**values))
+
+
+def _collection(row: Row[Any]) -> Collection:
+    return Collection(**row._mapping)
+
+
+def _generation(row: Row[Any]) -> Generation:
+    return Generation(
+        id=row.id,
+        collection_id=row.collection_id,
+        state=row.state,
+        space=msgspec.json.decode(row.space, type=Space),
+        chunking=msgspec.json.decode(row.chunking, type=ChunkingSettings),
+        lexical=msgspec.json.decode(row.lexical, type=LexicalSettings),
+        index_folder=row.index_folder,
+    )
+
+
+def _dumps(value: msgspec.Struct) -> str:
+    return msgspec.json.encode(value, order="sorted").decode()

@@ -1,0 +1,160 @@
+"""Queries on documents."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Row, delete, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from embedhouse.domain.documents import Document, Metadata
+from embedhouse.ledger import tables as t
+from embedhouse.ledger.blocks import blocks
+
+__all__ = [
+    "KnownDocument",
+    "StoredDocument",
+    "delete_documents",
+    "document_ids_from_source",
+    "documents_after",
+    "documents_by_id",
+    "known_documents",
+    "set_metadata",
+    "upsert_documents",
+]
+
+
+class KnownDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """What decides whether a document changed."""
+
+    pk: int
+    content_hash: bytes
+    metadata: Metadata
+    source: str
+
+
+class StoredDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """A document with its place in the ledger."""
+
+    pk: int
+    document: Document
+    content_hash: bytes
+    chunks: int
+    updated_at: float
+
+
+def known_documents(connection: Connection, collection_id: int, ids: Sequence[str]) -> dict[str, KnownDocument]:
+    """Those of `ids` that exist."""
+    columns = (
+        t.document.c.pk,
+        t.document.c.id,
+        t.document.c.content_hash,
+        t.document.c.metadata,
+        t.document.c.source,
+    )
+    found: dict[str, KnownDocument] = {}
+    for block in blocks(ids):
+        where = (t.document.c.collection_id == collection_id, t.document.c.id.in_(block))
+        for row in connection.execute(select(*columns).where(*where)):
+            found[row.id] = KnownDocument(
+                pk=row.pk,
+                content_hash=row.content_hash,
+                metadata=msgspec.json.decode(row.metadata),
+                source=row.source,
+            )
+    return found
+
+
+def upsert_documents(connection: Connection, collection_id: int, documents: Sequence[Document]) -> dict[str, int]:
+    """Insert or replace; id -> pk. A replaced document keeps its pk, so its unchanged chunks stay."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    statement = dialect.insert(t.document)
+    replaced = ("title", "text", "source", "metadata", "content_hash", "updated_at")
+    statement = statement.on_conflict_do_update(
+        index_elements=["collection_id", "id"], set_={name: statement.excluded[name] for name in replaced}
+    )
+    now = time.time()
+    if documents:
+        connection.execute(statement, [_row(collection_id, document, now) for document in documents])
+    known = known_documents(connection, collection_id, [document.id for document in documents])
+    return {document_id: found.pk for document_id, found in known.items()}
+
+
+def set_metadata(connection: Connection, pk: int, metadata: Metadata) -> None:
+    """Replace a document's metadata."""
+    values = {"metadata": msgspec.json.encode(metadata).decode(), "updated_at": time.time()}
+    connection.execute(update(t.document).where(t.document.c.pk == pk).values(**values))
+
+
+def delete_documents(connection: Connection, pks: Sequence[int]) -> None:
+    """Delete documents; their chunks must be gone."""
+    for block in blocks(pks):
+        connection.execute(delete(t.document).where(t.document.c.pk.in_(block)))
+
+
+def documents_by_id(connection: Connection, collection_id: int, ids: Sequence[str]) -> dict[str, StoredDocument]:
+    """Whole documents; those that do not exist are absent."""
+    found: dict[str, StoredDocument] = {}
+    for block in blocks(ids):
+        query = _whole(collection_id).where(t.document.c.id.in_(block))
+        found |= {row.id: _stored(row) for row in connection.execute(query)}
+    return found
+
+
+def documents_after(connection: Connection, collection_id: int, after: str, limit: int) -> Iterator[StoredDocument]:
+    """Whole documents in id order, ids greater than `after`."""
+    query = _whole(collection_id).where(t.document.c.id > after).order_by(t.document.c.id).limit(limit)
+    return (_stored(row) for row in connection.execute(query))
+
+
+def document_ids_from_source(connection: Connection, collection_id: int, root: str) -> list[str]:
+    """Ids of the documents that were read from `root` or from a file below it."""
+    source = t.document.c.source
+    below = source.startswith(root.rstrip("/") + "/", autoescape=True)
+    rows = source.startswith(root + "#", autoescape=True)
+    where = (t.document.c.collection_id == collection_id, (source == root) | below | rows)
+    return list(connection.execute(select(t.document.c.id).where(*where).order_by(t.document.c.id)).scalars())
+
+
+def _whole(collection_id: int) -> Any:
+    chunks = (
+        select(func.count())
+        .select_from(t.chunk.join(t.generation))
+        .where(t.chunk.c.document_pk == t.document.c.pk, t.generation.c.state == "live")
+        .scalar_subquery()
+        .label("chunks")
+    )
+    return select(t.document, chunks).where(t.document.c.collection_id == collection_id)
+
+
+def _row(collection_id: int, document: Document, now: float) -> Mapping[str, object]:
+    return {
+        "collection_id": collection_id,
+        "id": document.id,
+        "title": document.title,
+        "text": document.text,
+        "source": document.source,
+        "metadata": msgspec.json.encode(document.metadata).decode(),
+        "content_hash": document.content_hash,
+        "updated_at": now,
+    }
+
+
+def _stored(row: Row[Any]) -> StoredDocument:
+    document = Document(
+        id=row.id,
+        title=row.title,
+        text=row.text,
+        source=row.source,
+        metadata=msgspec.json.decode(row.metadata),
+    )
+    return StoredDocument(
+        pk=row.pk,
+        document=document,
+        content_hash=row.content_hash,
+        chunks=row.chunks,
+        updated_at=row.updated_at,
+    )
