@@ -83,9 +83,9 @@ class ModelStore:
         Errors: UnknownModel, Offline, DownloadFailed, ModelDamaged, ModelUnsupported (no weights that can be
         run), DiskFull, ReadOnly.
         """
-        path = Path(name).expanduser()
-        if path.is_dir():
-            return _local(path.resolve())
+        folder = _existing_folder(name)
+        if folder is not None:
+            return _local(folder)
         _check_name(name, revision)
         kept = self._kept(name, revision)
         if kept is not None:
@@ -202,6 +202,11 @@ class ModelStore:
         partial.rename(final)
         _sync(self.folder)
         return _in_store(final)
+
+
+def _existing_folder(name: str) -> Path | None:
+    path = Path(os.path.expanduser(name))  # leaves an unknown user's ~ alone, where Path.expanduser fails
+    return path.resolve() if name and path.is_dir() else None
 
 
 def _check_name(name: str, revision: str | None) -> None:
