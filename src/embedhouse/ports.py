@@ -42,6 +42,11 @@ class Tokenizer(Protocol):
         """Tokens of each text, special tokens not counted, never cut."""
         ...
 
+    @property
+    def special_count(self) -> int:
+        """Tokens that the model adds around each text."""
+        ...
+
 
 class Embedder(Protocol):
     """Texts to vectors of one space. Adds the role's prompt itself. Thread-safe."""

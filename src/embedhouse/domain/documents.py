@@ -72,13 +72,18 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
     end: int
     text: str
     headings: tuple[str, ...] = ()
-    title: str = ""
-    hash: bytes
+    context: str = ""
+    hash: bytes = b""
 
     @property
     def id(self) -> str:
         """The document's id, `#`, and the chunk's place in the document, from 0."""
         return f"{self.document_id}#{self.ordinal}"
+
+    @property
+    def embedded_text(self) -> str:
+        """What is embedded, and what lexical search reads: the context on a line of its own, then the text."""
+        return f"{self.context}\n{self.text}" if self.context else self.text
 
 
 class StoredChunk(msgspec.Struct, frozen=True, kw_only=True):

@@ -34,6 +34,7 @@ class NewChunk(msgspec.Struct, frozen=True, kw_only=True):
     end: int
     text: str
     headings: tuple[str, ...]
+    context: str
     hash: bytes
 
 
@@ -53,7 +54,7 @@ def insert_chunks(
         return []
     rows = [
         {"generation_id": generation_id, "document_pk": document_pk, **_position(chunk)}
-        | {"text": chunk.text, "hash": chunk.hash}
+        | {"text": chunk.text, "context": chunk.context, "hash": chunk.hash}
         for chunk in chunks
     ]
     statement = insert(t.chunk).returning(t.chunk.c.key, sort_by_parameter_order=True)
@@ -141,7 +142,7 @@ def _stored(row: Row[Any]) -> StoredChunk:
         end=row.end,
         text=row.text,
         headings=tuple(msgspec.json.decode(row.headings)),
-        title=row.title,
+        context=row.context,
         hash=row.hash,
     )
     return StoredChunk(chunk=chunk, title=row.title, source=row.source, metadata=msgspec.json.decode(row.metadata))

@@ -88,6 +88,8 @@ chunk = Table(
     Column("end", _Key, nullable=False),
     Column("text", Text, nullable=False),
     Column("headings", Text, nullable=False),
+    # Title and headings as they were put in front of the text that is embedded.
+    Column("context", Text, nullable=False),
     # SHA-256 of the text that is embedded, context included.
     Column("hash", LargeBinary, nullable=False),
     Index("chunk_by_document", "document_pk", "generation_id", "ordinal"),

@@ -42,6 +42,7 @@ CREATE TABLE chunk (
     "end" {int} NOT NULL,
     text TEXT NOT NULL,
     headings TEXT NOT NULL,
+    context TEXT NOT NULL,
     hash {blob} NOT NULL
 );
 

@@ -1,0 +1,137 @@
+"""A generation in use: its parts, opened on first use."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import uuid
+from functools import cached_property
+from pathlib import Path
+
+from embedhouse.chunking.context import ContextBudget, chunk_context, context_budget
+from embedhouse.domain.collections import Collection, Generation
+from embedhouse.domain.errors import IndexDamaged, SpaceMismatch
+from embedhouse.indexing.parts import Parts, RebuildableIndex
+from embedhouse.indexing.slot import IndexSlot
+from embedhouse.ledger import changes, collections
+from embedhouse.ports import Chunker, Embedder
+from embedhouse.telemetry import COUNTERS
+
+__all__ = ["OpenGeneration", "new_index_folder", "readable_tokens"]
+
+
+def readable_tokens(embedder: Embedder) -> int:
+    """Tokens of a document that the model reads: its window less special tokens and the document prompt."""
+    prompt = embedder.tokenizer.count([embedder.space.prompt("document")])[0]
+    return embedder.space.max_tokens - embedder.tokenizer.special_count - prompt
+
+
+def new_index_folder(generation_id: int) -> str:
+    """A folder that no index had before, relative to the house's folder."""
+    return f"indexes/{generation_id}/{uuid.uuid4().hex[:12]}"
+
+
+class OpenGeneration:
+    """One generation of a collection with its index, model and chunker. Thread-safe."""
+
+    def __init__(self, parts: Parts, collection: Collection, generation: Generation) -> None:
+        self.parts = parts
+        self.collection = collection
+        self.generation = generation
+        self.lock = threading.RLock()
+
+    @cached_property
+    def embedder(self) -> Embedder:
+        """The model of this generation's space. Errors: SpaceMismatch when the model is not that any more."""
+        with self.lock:
+            space = self.generation.space
+            embedder = self.parts.open_embedder(self.collection.model, self.collection.precision, space.dimensions)
+            if not embedder.space.searchable_with(space):
+                name = self.collection.name
+                found = embedder.space.describe()
+                raise SpaceMismatch(collection=name, expected=space.describe(), found=found)
+            return embedder
+
+    @cached_property
+    def chunker(self) -> Chunker:
+        """Cuts documents as this generation does."""
+        return self.parts.make_chunker(self.generation.chunking, self.embedder.tokenizer)
+
+    @cached_property
+    def slot(self) -> IndexSlot:
+        """The index. One that is missing or damaged is replaced by an empty one, and the ledger is told to write
+        every chunk again; one that was not closed cleanly gets its last changes again."""
+        with self.lock:
+            folder = self.parts.home / self._current_folder()
+            if not folder.is_dir():
+                return IndexSlot(self._replaced(folder))
+            try:
+                index = self._open(folder)
+            except IndexDamaged:
+                return IndexSlot(self._replaced(folder))
+            with self.parts.database.write() as ledger:
+                changes.mark_unflushed(ledger, self.generation.id)
+                collections.set_keep_changes_after(ledger, self.generation.id, None)
+            return IndexSlot(index)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the index was opened."""
+        return "slot" in self.__dict__
+
+    @cached_property
+    def _context_budget(self) -> ContextBudget:
+        return context_budget(self.generation.chunking, readable_tokens(self.embedder), self.embedder.tokenizer)
+
+    def context_of(self, title: str, headings: tuple[str, ...], text: str) -> str:
+        """What is put in front of a chunk's text before it is embedded; empty without context."""
+        if not self.generation.chunking.with_context:
+            return ""
+        return chunk_context(title, headings, text, self._context_budget)
+
+    def replace_damaged(self, damaged: RebuildableIndex) -> None:
+        """Swap an index that reported an error for an empty one; the ledger then writes every chunk again."""
+        with self.lock:
+            with self.slot.borrow() as current:
+                if current is not damaged:  # another thread was faster
+                    return
+            folder = self.parts.home / self._current_folder()
+            self.slot.swap(self._replaced(folder))
+
+    def move_to(self, index: RebuildableIndex, folder: str) -> None:
+        """Swap in an index that was built beside, and delete the old folder."""
+        with self.lock:
+            old = self.parts.home / self._current_folder()
+            with self.parts.database.write() as ledger:
+                collections.set_index_folder(ledger, self.generation.id, folder)
+                collections.set_keep_changes_after(ledger, self.generation.id, None)
+                changes.forget_flushed(ledger, self.generation.id, changes.last_seq(ledger, self.generation.id))
+            self.slot.swap(index)
+            shutil.rmtree(old, ignore_errors=True)
+
+    def close(self) -> None:
+        """Close the index, flushed. The model is shared and stays open."""
+        if self.is_open:
+            self.slot.close()
+
+    def _current_folder(self) -> str:
+        with self.parts.database.read() as ledger:
+            return next(
+                found.index_folder
+                for found in collections.generations(ledger, self.collection.id)
+                if found.id == self.generation.id
+            )
+
+    def _replaced(self, damaged: Path) -> RebuildableIndex:
+        COUNTERS.add("indexes_replaced")
+        folder = new_index_folder(self.generation.id)
+        index = self._open(self.parts.home / folder)
+        with self.parts.database.write() as ledger:
+            collections.set_index_folder(ledger, self.generation.id, folder)
+            collections.set_keep_changes_after(ledger, self.generation.id, None)
+            changes.replay_all(ledger, self.generation.id)
+        shutil.rmtree(damaged, ignore_errors=True)
+        return index
+
+    def _open(self, folder: Path) -> RebuildableIndex:
+        return self.parts.open_index(folder, self.generation.space.dimensions, self.generation.lexical)
