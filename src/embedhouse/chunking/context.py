@@ -8,7 +8,7 @@ from embedhouse.domain.collections import ChunkingSettings
 from embedhouse.domain.errors import InvalidSetting
 from embedhouse.ports import Tokenizer
 
-__all__ = ["ContextBudget", "context_budget", "embedded_text", "fit_to_window"]
+__all__ = ["ContextBudget", "chunk_context", "context_budget", "embedded_text", "fit_to_window"]
 
 _PATH_SEPARATOR = " > "
 _MAX_CONTEXT_TOKENS = 64
@@ -73,17 +73,18 @@ def context_budget(settings: ChunkingSettings, readable_tokens: int, tokenizer: 
     return ContextBudget(tokenizer, max(0, min(_MAX_CONTEXT_TOKENS, left)))
 
 
+def chunk_context(title: str, headings: tuple[str, ...], text: str, budget: ContextBudget | None = None) -> str:
+    """Title and headings on one line, as they are put in front of a chunk's text: headings that the text itself
+    begins with, and a first heading equal to the title, are not repeated. Without `budget` it is not cut."""
+    context = _PATH_SEPARATOR.join(_context_parts(title, headings, text))
+    return budget.cut(context) if context and budget is not None else context
+
+
 def embedded_text(
     title: str, headings: tuple[str, ...], text: str, with_context: bool, budget: ContextBudget | None = None
 ) -> str:
-    """What is embedded and searched by words for a chunk: title and headings on a line of their own, then the
-    text. Headings that the text itself begins with, and a first heading equal to the title, are not repeated.
-    Without `budget` the context is not cut."""
-    if not with_context:
-        return text
-    context = _PATH_SEPARATOR.join(_context_parts(title, headings, text))
-    if context and budget is not None:
-        context = budget.cut(context)
+    """What is embedded and searched by words for a chunk: its context on a line of its own, then the text."""
+    context = chunk_context(title, headings, text, budget) if with_context else ""
     return f"{context}\n{text}" if context else text
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 from sqlalchemy import Connection
 
-from embedhouse.domain.documents import Document, Metadata, check_text
+from embedhouse.domain.documents import ChunkDraft, Document, Metadata, check_text
 from embedhouse.domain.errors import DuplicateId, EmbedhouseError, InvalidInput
 from embedhouse.domain.reports import Failure, WriteReport
 from embedhouse.indexing.diff import diff_chunks
@@ -75,10 +75,7 @@ class DocumentWriter:
             block = pks[start : start + _IDS_PER_DELETE]
             with self._database.write() as ledger:
                 for opened in self._generations:
-                    keys = [
-                        key for pk in block for key, _, _ in chunks.known_chunks(ledger, opened.generation.id, pk)
-                    ]
-                    self._forget(ledger, opened, keys)
+                    self._forget(ledger, opened, chunks.keys_of(ledger, opened.generation.id, block))
                 documents.delete_documents(ledger, block)
 
     def _prepare(self, document: Document, content_hash: bytes, known: KnownDocument | None) -> _Prepared:
@@ -88,6 +85,7 @@ class DocumentWriter:
         return _Prepared(document, content_hash, known, cut)
 
     def _store(self, ledger: Connection, prepared: Sequence[_Prepared]) -> None:
+        prepared = self._rechecked(ledger, prepared)
         pks = documents.upsert_documents(ledger, self._collection_id, [item.document for item in prepared])
         for item in prepared:
             pk = pks[item.document.id]
@@ -95,6 +93,17 @@ class DocumentWriter:
                 self._store_chunks(ledger, opened, pk, cut)
             if item.known is not None and item.known.metadata != item.document.metadata:
                 self._log_metadata(ledger, pk)
+
+    def _rechecked(self, ledger: Connection, prepared: Sequence[_Prepared]) -> list[_Prepared]:
+        """The same, prepared again where another writer changed the document in the meantime."""
+        ids = [item.document.id for item in prepared]
+        known = documents.known_documents(ledger, self._collection_id, ids)
+        return [
+            item
+            if item.known == known.get(item.document.id)
+            else self._prepare(item.document, item.content_hash, known.get(item.document.id))
+            for item in prepared
+        ]
 
     def _store_chunks(self, ledger: Connection, opened: OpenGeneration, pk: int, cut: Sequence[NewChunk]) -> None:
         generation_id = opened.generation.id
@@ -111,8 +120,8 @@ class DocumentWriter:
 
     def _log_metadata(self, ledger: Connection, pk: int) -> None:
         for opened in self._generations:
-            known = chunks.known_chunks(ledger, opened.generation.id, pk)
-            changes.add_changes(ledger, opened.generation.id, "metadata", [key for key, _, _ in known])
+            keys = chunks.keys_of(ledger, opened.generation.id, [pk])
+            changes.add_changes(ledger, opened.generation.id, "metadata", keys)
 
 
 def _check_distinct(batch: Iterable[Document]) -> None:
@@ -159,13 +168,18 @@ def _is_same(document: Document, content_hash: bytes, known: KnownDocument | Non
 
 def _cut(opened: OpenGeneration, document: Document) -> list[NewChunk]:
     return [
-        NewChunk(
-            ordinal=ordinal,
-            start=draft.start,
-            end=draft.end,
-            text=draft.text,
-            headings=draft.headings,
-            hash=hashlib.sha256(opened.embedded_text(document.title, draft.headings, draft.text).encode()).digest(),
-        )
+        _new_chunk(ordinal, draft, opened.context_of(document.title, draft.headings, draft.text))
         for ordinal, draft in enumerate(opened.chunker.chunk(document.text))
     ]
+
+
+def _new_chunk(ordinal: int, draft: ChunkDraft, context: str) -> NewChunk:
+    return NewChunk(
+        ordinal=ordinal,
+        start=draft.start,
+        end=draft.end,
+        text=draft.text,
+        headings=draft.headings,
+        context=context,
+        hash=hashlib.sha256(f"{context}\n{draft.text}".encode()).digest(),
+    )

@@ -20,6 +20,7 @@ __all__ = [
     "delete_chunks",
     "insert_chunks",
     "keys_by_document",
+    "keys_of",
     "known_chunks",
     "move_chunks",
     "stream_chunks",
@@ -44,6 +45,15 @@ def known_chunks(connection: Connection, generation_id: int, document_pk: int) -
     where = (t.chunk.c.document_pk == document_pk, t.chunk.c.generation_id == generation_id)
     rows = connection.execute(select(*columns).where(*where).order_by(t.chunk.c.ordinal))
     return [(row.key, row.hash, row.text) for row in rows]
+
+
+def keys_of(connection: Connection, generation_id: int, document_pks: Sequence[int]) -> list[int]:
+    """Keys of the chunks of these documents."""
+    found: list[int] = []
+    for block in blocks(document_pks):
+        where = (t.chunk.c.document_pk.in_(block), t.chunk.c.generation_id == generation_id)
+        found.extend(connection.execute(select(t.chunk.c.key).where(*where).order_by(t.chunk.c.key)).scalars())
+    return found
 
 
 def insert_chunks(
