@@ -1,0 +1,278 @@
+"""The embedded index: Qdrant's engine in the process, one folder, cosine over HNSW and BM25 over its text index.
+
+The text index holds our analyzer's terms, so the engine only splits at spaces. Its BM25 is Lucene's, with document
+frequencies and average length over the whole index at the time of the query: a chunk's score does not depend on
+when it was written. Chunks deleted from an optimised segment count in these statistics until the next compaction,
+as in Lucene. Vectors are kept as float16, so scores are within 1e-3 of exact.
+
+The engine holds the interpreter's lock during a call: searches are short, but `optimise` takes seconds and belongs
+in a process of its own.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import qdrant_edge as engine
+
+from embedhouse.domain.collections import LexicalSettings
+from embedhouse.domain.deadline import Deadline
+from embedhouse.domain.documents import Metadata
+from embedhouse.domain.embeddings import Vectors
+from embedhouse.domain.errors import DiskFull, EmbedhouseError, HouseLocked, IndexDamaged
+from embedhouse.domain.filters import Filter
+from embedhouse.domain.scalars import flatten
+from embedhouse.indexes.analyzer import get_analyzer
+from embedhouse.indexes.filter_terms import MetadataTerms, metadata_terms
+from embedhouse.indexes.qdrant_filters import RANGES, TERMS, condition_of
+from embedhouse.indexes.ranking import NOTHING_FOUND, check_entries, check_vector, ranked
+from embedhouse.ports import Candidates, Capabilities, IndexEntry, IndexInfo
+
+__all__ = ["QdrantEdgeIndex"]
+
+_DENSE = "dense"
+_TEXT = "t"
+_DOCUMENT = "d"
+_GRAPH = engine.HnswIndexConfig(m=16, ef_construct=100, full_scan_threshold=10_000)
+_SEARCH_WIDTH = 128
+_GRAPH_FROM_KB = 2_000
+_TIE_ROOM = 16
+_BATCH = 500
+_PAGE = 1_000
+_MAX_RANGE_INDEXES = 64
+_ALL_TERMS = 2**31
+
+
+class QdrantEdgeIndex:
+    """One generation's index in a folder of its own. Thread-safe; one process at a time."""
+
+    def __init__(self, shard: engine.EdgeShard, folder: Path, dimensions: int, lexical: LexicalSettings) -> None:
+        self._shard = shard
+        self._folder = folder
+        self._dimensions = dimensions
+        self._bm25 = engine.Bm25Params(k=lexical.k1, b=lexical.b)
+        self._analyzer = get_analyzer(lexical.analyzer)
+        self._fields = _index_fields(shard)
+
+    @classmethod
+    def open(cls, folder: Path, *, dimensions: int, lexical: LexicalSettings) -> QdrantEdgeIndex:
+        """Open the index in `folder`, or create it where the folder is missing or empty.
+
+        Errors: IndexDamaged where it cannot be read or is of other dimensions; DiskFull.
+        """
+        with _engine_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            if any(folder.iterdir()):
+                shard = engine.EdgeShard.load(str(folder), _config(dimensions))
+            else:
+                shard = engine.EdgeShard.create(str(folder), _config(dimensions))
+            return cls(shard, folder, dimensions, lexical)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Everything."""
+        return Capabilities(lexical=True, filters=True, partial_metadata=True)
+
+    def write(
+        self,
+        *,
+        upserts: Sequence[IndexEntry] = (),
+        deletes: Sequence[int] = (),
+        metadata: Sequence[tuple[int, Metadata]] = (),
+        deadline: Deadline,
+    ) -> None:
+        """Apply deletes, then upserts, then whole-metadata replacements. Errors: InvalidVector, IndexDamaged."""
+        check_entries(upserts, self._dimensions)
+        for some in _batches(deletes):
+            deadline.check("writing to the index")
+            self._update(engine.UpdateOperation.delete_points(list(some)))
+        for some_entries in _batches(upserts):
+            deadline.check("writing to the index")
+            self._update(engine.UpdateOperation.upsert_points([self._point(entry) for entry in some_entries]))
+        self._replace_metadata(dict(metadata), deadline)
+
+    def _update(self, operation: engine.UpdateOperation) -> None:
+        with _engine_errors(self._folder):
+            self._shard.update(operation)
+
+    def _point(self, entry: IndexEntry) -> engine.Point:
+        text = " ".join(self._analyzer.terms(entry.text))
+        payload = {_DOCUMENT: entry.document_id, _TEXT: text, **self._filterable(entry.metadata)}
+        return engine.Point(entry.key, {_DENSE: entry.vector.tolist()}, payload)
+
+    def _filterable(self, metadata: Metadata) -> dict[str, Any]:
+        found = metadata_terms(flatten(metadata))
+        self._index_ranges(found)
+        return {TERMS: found.terms, RANGES: found.ranges}
+
+    def _index_ranges(self, found: MetadataTerms) -> None:
+        for name in found.ranges:
+            field = f"{RANGES}.{name}"
+            if field not in self._fields and len(self._fields) < _MAX_RANGE_INDEXES:
+                params = engine.FloatIndexParams(enable_hnsw=False)
+                self._update(engine.UpdateOperation.create_field_index(field, params))
+                self._fields.add(field)
+
+    def _replace_metadata(self, changes: dict[int, Metadata], deadline: Deadline) -> None:
+        for keys in _batches(list(changes)):
+            deadline.check("writing to the index")
+            held: list[Any]
+            with _engine_errors(self._folder):
+                held = list(self._shard.retrieve(list(keys), with_payload=False, with_vector=False))
+            for record in held:
+                payload = self._filterable(changes[record.id])
+                self._update(engine.UpdateOperation.set_payload([record.id], payload))
+
+    def search_dense(self, vector: Vectors, k: int, filter: Filter | None, deadline: Deadline) -> Candidates:
+        """The k entries of highest cosine: exact while there is no graph, else recall of about .999."""
+        check_vector(vector, self._dimensions, "of the query")
+        query = engine.Query.Nearest(vector.tolist(), _DENSE)
+        return self._search(query, k, filter, deadline, highest=1.0)
+
+    def search_lexical(self, text: str, k: int, filter: Filter | None, deadline: Deadline) -> Candidates:
+        """The k entries of highest BM25; statistics are those of the whole index, not of the filter."""
+        terms = " ".join(dict.fromkeys(self._analyzer.terms(text)))
+        if not terms:
+            return NOTHING_FOUND
+        return self._search(engine.TextQuery(_TEXT, terms, self._bm25), k, filter, deadline)
+
+    def _search(
+        self, query: Any, k: int, filter: Filter | None, deadline: Deadline, highest: float = math.inf
+    ) -> Candidates:
+        deadline.check("searching the index")
+        condition = condition_of(filter, self._terms_from) if filter is not None else None
+        found, more = self._fetch(query, k, condition, deadline)
+        if not found:
+            return NOTHING_FOUND
+        keys = np.fromiter((point.id for point in found), np.int64, len(found))
+        scores = np.fromiter((point.score for point in found), np.float32, len(found))
+        scores = np.minimum(scores, np.float32(highest))
+        return ranked(keys, scores, [point.payload[_DOCUMENT] for point in found], k, more)
+
+    def _fetch(
+        self, query: Any, k: int, condition: engine.Filter | None, deadline: Deadline
+    ) -> tuple[list[Any], bool]:
+        """The best points, and past the k-th as far as its score goes on: ties are broken by key, not by luck."""
+        limit = k + _TIE_ROOM
+        while True:
+            found: list[Any]
+            with _engine_errors(self._folder):
+                found = self._shard.query(_request(query, limit, condition))
+            if len(found) < limit or found[-1].score < found[k - 1].score:
+                return found, len(found) == limit
+            deadline.check("searching the index")
+            limit *= 4
+
+    def _terms_from(self, prefix: str) -> list[str]:
+        with _engine_errors(self._folder):
+            facet = self._shard.facet(engine.FacetRequest(TERMS, limit=_ALL_TERMS, exact=True))
+        terms = (str(hit.value) for hit in facet.hits)
+        return [term for term in terms if term.startswith(prefix)]
+
+    def vectors(self, keys: Sequence[int]) -> dict[int, Vectors]:
+        """The vectors of those keys that the index holds: L2-normalised, float16 precision as float32."""
+        with _engine_errors(self._folder):
+            records: list[Any] = [
+                record
+                for some in _batches(keys)
+                for record in self._shard.retrieve(list(some), with_payload=False, with_vector=[_DENSE])
+            ]
+        return {record.id: np.array(record.vector[_DENSE], np.float32) for record in records}
+
+    def keys(self) -> Iterator[int]:
+        """Every key, ascending."""
+        after: Any = None
+        while True:
+            request = engine.ScrollRequest(offset=after, limit=_PAGE, with_payload=False, with_vector=False)
+            page: list[Any]
+            with _engine_errors(self._folder):
+                page, after = self._shard.scroll(request)
+            yield from [int(record.id) for record in page]
+            if after is None:
+                return
+
+    def info(self) -> IndexInfo:
+        """Sizes."""
+        with _engine_errors(self._folder):
+            found = self._shard.info()
+        return IndexInfo(
+            count=found.points_count, unoptimised=max(0, found.points_count - found.indexed_vectors_count)
+        )
+
+    def optimise(self) -> None:
+        """Build the graph and drop what was deleted. Holds the interpreter's lock for as long as it takes."""
+        with _engine_errors(self._folder):
+            self._shard.optimize()
+
+    def flush(self) -> None:
+        """Make everything written so far survive a crash."""
+        with _engine_errors(self._folder):
+            self._shard.flush()
+
+    def close(self) -> None:
+        """Flush and release the folder."""
+        with _engine_errors(self._folder):
+            self._shard.flush()
+            self._shard.close()
+
+
+def _config(dimensions: int) -> engine.EdgeConfig:
+    dense = engine.EdgeVectorParams(
+        size=dimensions, distance=engine.Distance.Cosine, datatype=engine.VectorStorageDatatype.Float16
+    )
+    return engine.EdgeConfig(
+        vectors={_DENSE: dense},
+        hnsw_config=_GRAPH,
+        optimizers=engine.EdgeOptimizersConfig(indexing_threshold=_GRAPH_FROM_KB),
+    )
+
+
+def _index_fields(shard: engine.EdgeShard) -> set[str]:
+    """The indexed payload fields, once the two that every search needs are among them."""
+    fields = set(shard.info().payload_schema)
+    needed: dict[str, engine.TextIndexParams | engine.KeywordIndexParams] = {
+        _TEXT: engine.TextIndexParams(
+            tokenizer=engine.TokenizerType.Whitespace, lowercase=False, scoring=True, enable_hnsw=False
+        ),
+        TERMS: engine.KeywordIndexParams(enable_hnsw=False),
+    }
+    for field, params in needed.items():
+        if field not in fields:
+            shard.update(engine.UpdateOperation.create_field_index(field, params))
+    return fields | set(needed)
+
+
+def _request(query: Any, limit: int, condition: engine.Filter | None) -> engine.QueryRequest:
+    return engine.QueryRequest(
+        limit=limit,
+        query=query,
+        filter=condition,
+        with_payload=[_DOCUMENT],
+        params=engine.SearchParams(hnsw_ef=max(_SEARCH_WIDTH, limit)),
+    )
+
+
+def _batches(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    return (items[start : start + _BATCH] for start in range(0, len(items), _BATCH))
+
+
+@contextmanager
+def _engine_errors(folder: Path) -> Iterator[None]:
+    """Turn whatever the engine raises into the house's errors; its panics are not even `Exception`s."""
+    try:
+        yield
+    except (EmbedhouseError, KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:
+        reason = str(error) or type(error).__name__
+        if "WouldBlock" in reason:  # the engine locks its write-ahead log
+            raise HouseLocked(home=folder, pid="(another one)") from error
+        if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in reason:
+            raise DiskFull(path=folder) from error
+        raise IndexDamaged(path=folder, reason=reason) from error
