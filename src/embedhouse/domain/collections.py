@@ -8,7 +8,15 @@ import msgspec
 
 from embedhouse.domain.spaces import Space
 
-__all__ = ["ChunkerName", "ChunkingSettings", "Collection", "Generation", "GenerationState", "LexicalSettings"]
+__all__ = [
+    "ChunkerName",
+    "ChunkingSettings",
+    "Collection",
+    "CollectionOptions",
+    "Generation",
+    "GenerationState",
+    "LexicalSettings",
+]
 
 GenerationState = Literal["building", "shadow", "live", "standby", "retired"]
 ChunkerName = Literal["sentence", "paragraph", "markdown", "window"]
@@ -55,3 +63,13 @@ class Collection(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     precision: str
     created_at: float
+
+
+class CollectionOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What a collection is made with. None: as the settings say, or as the collection is where it exists."""
+
+    model: str | None = None
+    precision: str | None = None
+    dimensions: int | None = None
+    chunking: ChunkingSettings | None = None
+    lexical: LexicalSettings | None = None
