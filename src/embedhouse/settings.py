@@ -139,8 +139,8 @@ def _check_names(layer: Mapping[str, object], origin: str) -> None:
     for name in layer:
         if name not in setting_names():
             near = difflib.get_close_matches(name.lower(), setting_names(), n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]}?" if near else "`embedhouse config show` lists all settings"
-            raise InvalidSetting(name=name, origin=origin, reason=f"there is no such setting; {hint}")
+            hint = f"did you mean {near[0]}?" if near else "see `embedhouse config show`"
+            raise InvalidSetting(name=name, origin=origin, reason=f"there is no such setting ({hint})")
 
 
 def _merge(layers: list[tuple[dict[str, object], str]], home: Path) -> Settings:

@@ -1,0 +1,131 @@
+"""`embedhouse index`: files and folders into a collection."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from embedhouse.cli.command import command
+from embedhouse.cli.options import Collection, ModelName, PrecisionName
+from embedhouse.cli.shell import Shell
+from embedhouse.domain.collections import ChunkerName, ChunkingSettings, CollectionOptions
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from embedhouse.domain.reports import IndexReport
+    from embedhouse.settings import Settings
+
+_CHUNKING = ("chunker", "chunk_tokens", "chunk_overlap_tokens", "with_context")
+_FAILURES_SHOWN = 10
+
+
+@partial(command, sets=_CHUNKING)
+def index(
+    shell: Shell,
+    collection: Collection,
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files and folders.")],
+    model: ModelName = None,
+    precision: PrecisionName = None,
+    dimensions: Annotated[
+        int | None, typer.Option("--dimensions", metavar="N", help="Cut vectors to N numbers and normalise again.")
+    ] = None,
+    include: Annotated[
+        list[str] | None, typer.Option("--include", metavar="GLOB", help="Only these files, as in .gitignore.")
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option("--exclude", metavar="GLOB", help="Not these files, as in .gitignore.")
+    ] = None,
+    no_ignore_files: Annotated[
+        bool, typer.Option("--no-ignore-files", help="Read what .gitignore and .ignore leave out, too.")
+    ] = False,
+    id_field: Annotated[
+        str | None, typer.Option("--id-field", metavar="NAME", help="The id's field in rows (JSONL, CSV, Parquet).")
+    ] = None,
+    title_field: Annotated[
+        str | None, typer.Option("--title-field", metavar="NAME", help="The title's field in rows.")
+    ] = None,
+    text_field: Annotated[
+        str | None, typer.Option("--text-field", metavar="NAME", help="The text's field in rows.")
+    ] = None,
+    chunker: Annotated[
+        ChunkerName | None, typer.Option("--chunker", help="How documents are cut. [default: markdown]")
+    ] = None,
+    chunk_tokens: Annotated[
+        int | None, typer.Option("--chunk-tokens", metavar="N", help="Tokens a chunk at most. [default: 200]")
+    ] = None,
+    chunk_overlap_tokens: Annotated[
+        int | None,
+        typer.Option("--chunk-overlap-tokens", metavar="N", help="Tokens shared by windows. [default: 0]"),
+    ] = None,
+    with_context: Annotated[
+        bool | None,
+        typer.Option("--with-context/--without-context", help="Embed title and headings with each chunk."),
+    ] = None,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Delete documents of these paths whose files are gone.")
+    ] = False,
+) -> None:
+    """Read files and folders into a collection, which is made if it is not there.
+
+    Text, Markdown, HTML, PDF, DOCX, CSV, JSONL and Parquet. What did not change costs nothing; what cannot be
+    read is named and never stops the rest. Ctrl-C keeps what was done, and the next run goes on.
+    """
+    from embedhouse.sources import ReadSettings
+
+    cut = chunker or chunk_tokens or chunk_overlap_tokens is not None or with_context is not None
+    options = CollectionOptions(
+        model=model,
+        precision=precision,
+        dimensions=dimensions,
+        chunking=_chunking(shell.settings) if cut else None,
+    )
+    read = ReadSettings(
+        include=tuple(include or ()),
+        exclude=tuple(exclude or ()),
+        ignore_files=not no_ignore_files,
+        id_field=id_field,
+        title_field=title_field,
+        text_field=text_field,
+        max_text_bytes=shell.settings.max_text_bytes,
+    )
+    with shell.house() as house, shell.progress() as progress:
+        report = house.index(collection, paths, read=read, create=options, prune=prune, progress=progress)
+    shell.show(report, lambda console: _render(console, report))
+    for failure in report.write.failures[:_FAILURES_SHOWN]:
+        shell.note(f"not indexed: {failure.source or failure.id}: {failure.message}")
+    if len(report.write.failures) > _FAILURES_SHOWN:
+        shell.note(f"... and {len(report.write.failures) - _FAILURES_SHOWN} more: --json names them all")
+
+
+def _chunking(settings: Settings) -> ChunkingSettings:
+    return ChunkingSettings(
+        chunker=settings.chunker,
+        max_tokens=settings.chunk_tokens,
+        overlap_tokens=settings.chunk_overlap_tokens,
+        with_context=settings.with_context,
+    )
+
+
+def _render(console: Console, report: IndexReport) -> None:
+    wrote = report.write
+    changes = {
+        "added": wrote.added,
+        "updated": wrote.updated,
+        "unchanged": wrote.unchanged,
+        "deleted": wrote.deleted,
+        "failed": len(wrote.failures),
+    }
+    counts = ", ".join(f"{count:,} {name}" for name, count in changes.items() if count) or "nothing to do"
+    console.print(f"{report.collection}: {counts}")
+    console.print(
+        f"{report.documents:,} documents, {report.chunks:,} chunks; {wrote.tokens:,} tokens embedded, "
+        f"{wrote.cached_chunks:,} chunks from the cache; {report.seconds:.1f} s",
+        style="dim",
+    )
+    if report.skipped:
+        left_out = ", ".join(f"{count:,} {reason}" for reason, count in sorted(report.skipped.items()))
+        console.print(f"left out: {left_out}", style="dim")

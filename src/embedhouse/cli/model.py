@@ -1,0 +1,101 @@
+"""`embedhouse model`: the models on this machine. Works without the house, so a running server is not disturbed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from embedhouse.cli.command import command
+from embedhouse.cli.shell import Shell
+from embedhouse.domain.reports import ModelInfo, Progress
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from embedhouse.models.store import ModelFiles, ModelStore
+
+app = typer.Typer(help="Get, list, check and remove models.", no_args_is_help=True, rich_markup_mode=None)
+
+OptionalModel = Annotated[
+    str | None,
+    typer.Argument(metavar="[MODEL]", help="A name on the hub, or a folder. [default: the setting `model`]"),
+]
+
+
+@app.command()
+@command
+def get(
+    shell: Shell,
+    model: OptionalModel = None,
+    revision: Annotated[str | None, typer.Option("--revision", metavar="R", help="Branch, tag or commit.")] = None,
+) -> None:
+    """Fetch a model's files and verify them. What is here already is not fetched again."""
+    with shell.progress() as report:
+
+        def progress(what: str, done_bytes: int, total_bytes: int | None) -> None:
+            report(Progress(stage=what, done=done_bytes, total=total_bytes, unit="bytes"))
+
+        files = _store(shell).get(model or shell.settings.model, revision=revision, progress=progress)
+    info = _info(files)
+    shell.show(info, lambda console: _render(console, info))
+
+
+@app.command("list")
+@command
+def list_(shell: Shell) -> None:
+    """List the models on this machine."""
+    from embedhouse.cli import render
+
+    found = [_info(files) for files in _store(shell).list()]
+    rows = [(one.name, one.revision[:12], f"{one.size_bytes / 1e6:.0f} MB", one.source) for one in found]
+    columns = ["model", "revision", "size", "from"]
+    shell.show({"models": found}, lambda console: render.table(console, columns, rows, right="size"))
+
+
+@app.command()
+@command
+def remove(shell: Shell, model: Annotated[str, typer.Argument(help="The model's name.")]) -> None:
+    """Delete a model's files. A collection that uses it fetches them again when it needs them."""
+    _store(shell).remove(model)
+    shell.show({"removed": model}, lambda console: console.print(f"Model {model} is gone."))
+
+
+def _store(shell: Shell) -> ModelStore:
+    from embedhouse.models.store import ModelStore
+
+    settings = shell.settings
+    return ModelStore(
+        settings.models_folder,
+        offline=settings.offline,
+        hub_url=settings.hub_url,
+        token=settings.hub_token or None,
+    )
+
+
+def _info(files: ModelFiles) -> ModelInfo:
+    size_bytes = sum(path.stat().st_size for path in files.folder.rglob("*") if path.is_file())
+    return ModelInfo(
+        name=files.name,
+        revision=files.revision,
+        weights_sha256=files.weights_sha256,
+        folder=str(files.folder),
+        source=files.source,
+        size_bytes=size_bytes,
+    )
+
+
+def _render(console: Console, info: ModelInfo) -> None:
+    from embedhouse.cli import render
+
+    render.pairs(
+        console,
+        {
+            "model": info.name,
+            "revision": info.revision,
+            "weights": f"SHA-256 {info.weights_sha256}",
+            "folder": info.folder,
+            "from": info.source,
+            "size": f"{info.size_bytes / 1e6:.1f} MB",
+        },
+    )

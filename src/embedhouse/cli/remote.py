@@ -1,0 +1,55 @@
+"""The house behind a running server: the facade's calls that commands need, over HTTP, with the same types."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from embedhouse.cli.remote_parts import OnProgress, RemoteCollections, RemoteDocuments, RemoteModels, RemoteSearch
+from embedhouse.cli.wire import Wire, path
+from embedhouse.domain.reports import HouseStatus, IndexReport
+from embedhouse.settings import Settings
+
+__all__ = ["RemoteHouse"]
+
+
+class RemoteHouse:
+    """A server that holds the home, used as if it were the house itself."""
+
+    def __init__(self, url: str, settings: Settings) -> None:
+        self.settings = settings
+        self.url = url
+        self._wire = Wire(url, api_key=settings.api_key, timeout_s=settings.request_timeout_s + 5)
+        self.collections = RemoteCollections(self._wire)
+        self.documents = RemoteDocuments(self._wire)
+        self.search = RemoteSearch(self._wire)
+        self.models = RemoteModels(self._wire)
+
+    def __enter__(self) -> RemoteHouse:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def index(
+        self,
+        collection: str,
+        paths: Sequence[Path | str],
+        *,
+        read: object = None,
+        create: object = None,
+        prune: bool = False,
+        progress: OnProgress | None = None,
+    ) -> IndexReport:
+        """As `House.index`: the server runs on this machine and reads the files itself."""
+        body = {"paths": [str(Path(one).absolute()) for one in paths], "prune": prune}
+        body |= {name: value for name, value in (("read", read), ("create", create)) if value is not None}
+        return self._wire.follow(path("collections", collection, "index"), body, IndexReport, progress)
+
+    def status(self) -> HouseStatus:
+        """The whole house, as the server sees it."""
+        return self._wire.call("GET", "/status", HouseStatus)
+
+    def close(self) -> None:
+        """Close the connection; the server runs on."""
+        self._wire.close()

@@ -1,0 +1,176 @@
+"""The house's parts behind a running server: collections, documents, search, models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from embedhouse.cli.wire import Wire, path
+from embedhouse.domain.documents import Document, Metadata
+from embedhouse.domain.hits import SearchQuery, SearchResult
+from embedhouse.domain.reports import (
+    CollectionInfo,
+    DocumentPage,
+    DocumentView,
+    Embedded,
+    ModelInfo,
+    Progress,
+    SimilarPair,
+    Wait,
+    WriteReport,
+)
+
+__all__ = ["OnProgress", "RemoteCollections", "RemoteDocuments", "RemoteModels", "RemoteSearch"]
+
+OnProgress = Callable[[Progress], None]
+# Named here, because inside the classes `list` is a method.
+_Collections = list[CollectionInfo]
+_Vector = list[float]
+_Matrix = list[list[float]]
+_Models = list[ModelInfo]
+
+
+class RemoteCollections:
+    """As `House.collections`."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+
+    def create(self, name: str, **options: Any) -> CollectionInfo:
+        """Make a collection; CollectionExists if it is there."""
+        return self._wire.call("POST", "/collections", CollectionInfo, body=_given(name=name, **options))
+
+    def get(self, name: str) -> CollectionInfo:
+        """One collection as it is now."""
+        return self._wire.call("GET", path("collections", name), CollectionInfo)
+
+    def list(self) -> _Collections:
+        """Every collection, by name."""
+        return self._wire.call("GET", "/collections", dict[str, _Collections])["collections"]
+
+    def delete(self, name: str) -> None:
+        """Delete a collection with everything in it."""
+        self._wire.call("DELETE", path("collections", name), object)
+
+    def compact(self, name: str, *, progress: OnProgress | None = None) -> None:
+        """Build the index anew beside the old one, and swap."""
+        self._wire.follow(path("collections", name, "compact"), {}, object, progress)
+
+
+class RemoteDocuments:
+    """As `House.documents`."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+
+    def upsert(self, collection: str, documents: Sequence[Document], *, wait: Wait = "indexed") -> WriteReport:
+        """Add or replace documents."""
+        body = {"documents": documents, "wait": wait}
+        return self._wire.call("POST", path("collections", collection, "documents"), WriteReport, body=body)
+
+    def update_metadata(self, collection: str, id: str, metadata: Metadata, *, replace: bool = False) -> None:
+        """Change metadata without embedding anything."""
+        body = {"metadata": metadata, "replace": replace}
+        self._wire.call("PATCH", path("collections", collection, "documents", id), object, body=body)
+
+    def delete(
+        self, collection: str, *, ids: Sequence[str] | None = None, filter: dict[str, Any] | None = None
+    ) -> int:
+        """Delete by ids, or by filter; the number of documents that went."""
+        body = _given(ids=ids, filter=filter)
+        route = path("collections", collection, "delete-documents")
+        return self._wire.call("POST", route, dict[str, int], body=body)["deleted"]
+
+    def get(self, collection: str, id: str) -> DocumentView:
+        """One document with its text."""
+        return self._wire.call("GET", path("collections", collection, "documents", id), DocumentView)
+
+    def list(
+        self,
+        collection: str,
+        *,
+        filter: dict[str, Any] | None = None,
+        limit: int = 100,
+        after: str = "",
+        with_text: bool = False,
+    ) -> DocumentPage:
+        """A page of documents in id order."""
+        query = {"limit": limit, "after": after or None, "text": str(with_text).lower()}
+        if filter is not None:
+            query["filter"] = msgspec.json.encode(filter).decode()
+        return self._wire.call("GET", path("collections", collection, "documents"), DocumentPage, query=query)
+
+    def vector(self, collection: str, id: str, *, kind: Literal["mean", "centroid"] = "mean") -> _Vector:
+        """The document's own vector."""
+        route = path("collections", collection, "vectors", id)
+        return self._wire.call("GET", route, dict[str, _Vector], query={"kind": kind})["vector"]
+
+
+class RemoteSearch:
+    """As `House.search`."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+
+    def __call__(self, collection: str, query: str | SearchQuery, **fields: Any) -> SearchResult:
+        """Search one collection."""
+        asked = query if isinstance(query, SearchQuery) else SearchQuery(text=query, **fields)
+        body = {"collection": collection, **msgspec.structs.asdict(asked)}
+        return self._wire.call("POST", "/search", SearchResult, body=_given(**body))
+
+    def more_like(
+        self,
+        collection: str,
+        document_id: str,
+        *,
+        k: int = 10,
+        filter: dict[str, Any] | None = None,
+        documents: bool = True,
+    ) -> SearchResult:
+        """Documents like one that is there."""
+        body = _given(document_id=document_id, k=k, filter=filter, documents=documents)
+        return self._wire.call("POST", path("collections", collection, "more-like"), SearchResult, body=body)
+
+    def recommend(
+        self,
+        collection: str,
+        *,
+        liked: Sequence[str],
+        disliked: Sequence[str] = (),
+        k: int = 10,
+        filter: dict[str, Any] | None = None,
+    ) -> SearchResult:
+        """Documents near the liked ones and far from the disliked ones."""
+        body = _given(liked=liked, disliked=disliked, k=k, filter=filter)
+        return self._wire.call("POST", path("collections", collection, "recommend"), SearchResult, body=body)
+
+    def near_duplicates(self, collection: str, *, threshold: float = 0.95, limit: int = 1000) -> list[SimilarPair]:
+        """Pairs of documents that say nearly the same."""
+        query = {"threshold": threshold, "limit": limit}
+        route = path("collections", collection, "near-duplicates")
+        return self._wire.call("GET", route, dict[str, list[SimilarPair]], query=query)["pairs"]
+
+
+class RemoteModels:
+    """As `House.models`."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+
+    def embed(self, texts: Sequence[str], **options: Any) -> Embedded:
+        """Embeddings of texts."""
+        return self._wire.call("POST", "/embed", Embedded, body=_given(texts=texts, **options))
+
+    def similarity(self, a: Sequence[str], b: Sequence[str]) -> _Matrix:
+        """Cosines: a row for each of `a`."""
+        return self._wire.call("POST", "/similarity", dict[str, _Matrix], body={"a": a, "b": b})["similarities"]
+
+    def list(self) -> _Models:
+        """Models on the server's machine."""
+        return self._wire.call("GET", "/models", dict[str, _Models])["models"]
+
+
+def _given(**fields: object) -> dict[str, object]:
+    return {name: value for name, value in fields.items() if value is not None}
