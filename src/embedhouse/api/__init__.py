@@ -7,7 +7,7 @@ under `/v1`. `{id}` is a document's id percent-encoded as one path segment (`quo
 quotes and anything else survive.
 
     GET    /health                                 200 {"status": "ok"}: at once, open to all, never limited
-    GET    /ready                                  200 or 503 {"ready": bool, "reason": str}: house and model are open
+    GET    /ready                                  200 or 503 {"ready": bool, "reason": str}
     GET    /status                                 200 HouseStatus, `server` is this server's URL
     GET    /openapi.json, GET /                    the OpenAPI document; the page to try it
 
@@ -24,7 +24,8 @@ quotes and anything else survive.
     GET    /collections/{name}/near-duplicates     ?threshold=&limit=  200 {"pairs": [SimilarPair]}
 
     GET    /collections                            200 {"collections": [CollectionInfo]}
-    POST   /collections                            {name, model?, precision?, dimensions?, chunking?, lexical?, exist_ok?}
+    POST   /collections                            {name, model?, precision?, dimensions?, chunking?, lexical?,
+                                                   exist_ok?}
                                                    201 CollectionInfo; `exist_ok` is the house's `ensure`
     GET    /collections/{name}                     200 CollectionInfo
     DELETE /collections/{name}                     204
@@ -39,8 +40,9 @@ quotes and anything else survive.
     POST   /collections/{name}/delete-documents    {ids?: [id], filter?}  200 {"deleted": int}
     GET    /collections/{name}/vectors/{id}        ?kind=mean|centroid  200 {"vector": [float]}
 
-    POST   /collections/{name}/index               {paths: [absolute path], read?: ReadSettings, create?: CollectionOptions,
-                                                   prune?}: files on the server's machine, so from this machine only.
+    POST   /collections/{name}/index               {paths: [absolute path], read?: ReadSettings,
+                                                   create?: CollectionOptions, prune?}: files on the server's
+                                                   machine, so from callers on this machine only.
                                                    200 stream of JSON lines: {"progress": Progress} any number of
                                                    times, then {"report": IndexReport} or {"error": {...}}.
                                                    Closing the connection stops it; the next run resumes.

@@ -1,0 +1,179 @@
+"""Documents: put in, read, listed, changed, deleted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import msgspec
+from litestar import delete, get, patch, post
+from litestar.params import FromPath, JSONBody, QueryParameter
+
+from embedhouse.api.bodies import (
+    Deleted,
+    DeleteDocuments,
+    IncomingDocument,
+    PatchDocument,
+    UpsertDocuments,
+    VectorBody,
+)
+from embedhouse.api.errors import failures
+from embedhouse.api.requests import (
+    TAKES_ANY_TEXT,
+    ApiRequest,
+    check_count,
+    document_id,
+    parse_filter,
+    within_length,
+)
+from embedhouse.api.served import bulk, interactive, served_house
+from embedhouse.domain.deadline import Deadline
+from embedhouse.domain.documents import Document
+from embedhouse.domain.errors import InvalidInput, UnknownDocument
+from embedhouse.domain.reports import DocumentPage, DocumentView, Failure, WriteReport
+from embedhouse.settings import Settings
+
+if TYPE_CHECKING:
+    from embedhouse.house import House
+
+__all__ = ["ROUTES"]
+
+_TAGS = ["Documents"]
+_ONE = "/collections/{name:str}/documents/{id:path}"
+
+
+@post(
+    "/collections/{name:str}/documents",
+    summary="Put documents in",
+    tags=_TAGS,
+    status_code=200,
+    responses=failures(404, 409),
+    opt={TAKES_ANY_TEXT: True},
+)
+async def upsert_documents(
+    request: ApiRequest, name: FromPath[str], data: JSONBody[UpsertDocuments]
+) -> WriteReport:
+    """Adds new documents and replaces those of the same id. What cannot go in is listed in `failures` with its
+    reason; the rest goes in."""
+    settings = served_house(request).settings
+    check_count(len(data.documents), settings, what="The batch of documents")
+    documents, refused = _sort_out(data.documents, settings)
+    if not documents and refused:
+        return WriteReport(failures=refused)
+    report = await bulk(
+        request, lambda house, deadline: house.documents.upsert(name, documents, wait=data.wait, deadline=deadline)
+    )
+    return msgspec.structs.replace(report, failures=[*refused, *report.failures])
+
+
+def _sort_out(incoming: list[IncomingDocument], settings: Settings) -> tuple[list[Document], list[Failure]]:
+    documents: list[Document] = []
+    refused: list[Failure] = []
+    for one in incoming:
+        failure = one.failure
+        if one.document is not None:
+            failure = within_length(one.document, settings)
+        if failure is not None:
+            refused.append(failure)
+        elif one.document is not None:
+            documents.append(one.document)
+    return documents, refused
+
+
+@get("/collections/{name:str}/documents", summary="List documents", tags=_TAGS, responses=failures(404))
+async def list_documents(
+    request: ApiRequest,
+    name: FromPath[str],
+    limit: Annotated[int, QueryParameter(description="Documents a page.")] = 100,
+    after: Annotated[str, QueryParameter(description="`next` of the page before.")] = "",
+    filter: Annotated[str | None, QueryParameter(description="Metadata filter: JSON in the Mongo form.")] = None,
+    text: Annotated[bool, QueryParameter(description="With each document's text.")] = False,
+) -> DocumentPage:
+    """A page of documents in id order."""
+    condition = parse_filter(filter)
+    return await interactive(
+        request,
+        lambda house, deadline: house.documents.list(
+            name, filter=condition, limit=limit, after=after, with_text=text, deadline=deadline
+        ),
+    )
+
+
+@get(_ONE, summary="Read a document", tags=_TAGS, responses=failures(404))
+async def get_document(request: ApiRequest, name: FromPath[str]) -> DocumentView:
+    """The document with its text. Percent-encode the id: slashes and quotes may stand in it."""
+    wanted = document_id(request)
+    return await interactive(request, lambda house, deadline: house.documents.get(name, wanted, deadline=deadline))
+
+
+@patch(_ONE, summary="Change a document's metadata", tags=_TAGS, responses=failures(404))
+async def patch_document(request: ApiRequest, name: FromPath[str], data: JSONBody[PatchDocument]) -> DocumentView:
+    """Merges metadata (null deletes a key) or replaces it. Nothing is embedded again. Answers without the text."""
+    wanted = document_id(request)
+
+    def work(house: House, deadline: Deadline) -> DocumentView:
+        house.documents.update_metadata(name, wanted, data.metadata, replace=data.replace, deadline=deadline)
+        return msgspec.structs.replace(house.documents.get(name, wanted, deadline=deadline), text="")
+
+    return await bulk(request, work)
+
+
+@delete(_ONE, summary="Delete a document", tags=_TAGS, status_code=200, responses=failures(404))
+async def delete_document(request: ApiRequest, name: FromPath[str]) -> Deleted:
+    """One document by id."""
+    wanted = document_id(request)
+    count = await bulk(
+        request, lambda house, deadline: house.documents.delete(name, ids=[wanted], deadline=deadline)
+    )
+    if not count:
+        raise UnknownDocument(collection=name, id=wanted)
+    return Deleted(deleted=count)
+
+
+@post(
+    "/collections/{name:str}/delete-documents",
+    summary="Delete documents by id or filter",
+    tags=_TAGS,
+    status_code=200,
+    responses=failures(404),
+)
+async def delete_documents(request: ApiRequest, name: FromPath[str], data: JSONBody[DeleteDocuments]) -> Deleted:
+    """Deletes what matches; an id that is not there is no error. `ids` or `filter` must be given."""
+    if data.ids is None and data.filter is None:
+        raise InvalidInput(
+            reason="Neither `ids` nor `filter` is given. To delete everything, delete the collection."
+        )
+    count = await bulk(
+        request,
+        lambda house, deadline: house.documents.delete(name, ids=data.ids, filter=data.filter, deadline=deadline),
+    )
+    return Deleted(deleted=count)
+
+
+@get(
+    "/collections/{name:str}/vectors/{id:path}", summary="A document's vector", tags=_TAGS, responses=failures(404)
+)
+async def get_vector(
+    request: ApiRequest,
+    name: FromPath[str],
+    kind: Annotated[
+        Literal["mean", "centroid"],
+        QueryParameter(description="Of all chunks, or of the largest cluster of chunks."),
+    ] = "mean",
+) -> VectorBody:
+    """One vector for the whole document, L2-normalised."""
+    wanted = document_id(request)
+    vector = await interactive(
+        request, lambda house, deadline: house.documents.vector(name, wanted, kind=kind, deadline=deadline)
+    )
+    return VectorBody(vector=vector)
+
+
+ROUTES = [
+    upsert_documents,
+    list_documents,
+    get_document,
+    patch_document,
+    delete_document,
+    delete_documents,
+    get_vector,
+]

@@ -1,0 +1,52 @@
+"""Whether the server lives, is ready, and what the house holds."""
+
+from __future__ import annotations
+
+import msgspec
+from litestar import Response, get
+
+from embedhouse.api.bodies import Health, Models, Ready
+from embedhouse.api.errors import failures
+from embedhouse.api.requests import ApiRequest
+from embedhouse.api.served import interactive, served_house
+from embedhouse.domain.reports import HouseStatus
+
+__all__ = ["ROUTES"]
+
+_TAGS = ["House"]
+
+
+@get("/health", summary="Does the process answer?", tags=_TAGS, sync_to_thread=False, security=[])
+def health() -> Health:
+    """At once, open to all, never limited."""
+    return Health()
+
+
+@get(
+    "/ready",
+    summary="Are the house and its default model open?",
+    tags=_TAGS,
+    sync_to_thread=False,
+    security=[],
+    responses={503: failures()[503]},
+)
+def ready(request: ApiRequest) -> Response[Ready]:
+    """200 when searches are answered at full speed, 503 until then."""
+    readiness = served_house(request).readiness
+    return Response(readiness, status_code=200 if readiness.ready else 503)
+
+
+@get("/status", summary="Collections, sizes, counters and stage timings", tags=_TAGS, responses=failures())
+async def status(request: ApiRequest) -> HouseStatus:
+    """The whole house. `clean`: nothing is pending, dead or damaged."""
+    found = await interactive(request, lambda house, deadline: house.status())
+    return msgspec.structs.replace(found, server=served_house(request).url)
+
+
+@get("/models", summary="The models on this machine", tags=_TAGS, responses=failures())
+async def models(request: ApiRequest) -> Models:
+    """Every model whose files are here."""
+    return Models(models=await interactive(request, lambda house, deadline: house.models.list()))
+
+
+ROUTES = [health, ready, status, models]
