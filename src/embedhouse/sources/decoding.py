@@ -30,6 +30,12 @@ _SIGNATURES = {
     b"SQLite format 3": "a SQLite database",
     b"\xd0\xcf\x11\xe0": "an old Office file",
 }
+# What files are written in, the commonest first: among encodings that fit alike, the earlier one is meant.
+_ENCODINGS = (
+    "cp1252", "cp1250", "cp1251", "koi8_r", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp1258", "cp874",
+    "cp932", "euc_jp", "gb18030", "cp949", "big5", "mac_roman", "cp866", "cp437", "cp850",
+)  # fmt: skip
+_ALIKE = 0.1
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 _BINARY_SHARE = 0.02
 
@@ -91,10 +97,16 @@ def _guess(sample: bytes, source: str) -> str:
 
     if b"\x00" in sample:
         raise _binary(source, "it holds zero bytes")
-    best = from_bytes(sample).best()
+    matches = from_bytes(sample, cp_isolation=list(_ENCODINGS))
+    best = matches.best()
     if best is None:
         raise _binary(source, "it is in no known encoding")
-    return best.encoding
+    alike = [
+        _ENCODINGS.index(match.encoding)
+        for match in matches
+        if match.chaos <= best.chaos + _ALIKE and match.coherence >= best.coherence - _ALIKE
+    ]
+    return _ENCODINGS[min(alike)]
 
 
 def _binary(source: str, why: str) -> UnreadableSource:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import codecs
+import json
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import msgspec
 
-from embedhouse.domain.errors import EmbedhouseError, TooLarge, UnreadableSource
+from embedhouse.domain.errors import EmbedhouseError, InvalidText, TooLarge, UnreadableSource
 from embedhouse.ports import SourceItem
 from embedhouse.sources.documents import row_document
 from embedhouse.sources.formats import FileToRead
@@ -35,9 +36,9 @@ def read_jsonl(file: FileToRead, settings: ReadSettings) -> Iterator[SourceItem]
                     _fields(line, where, longest), file=file, number=number, where=where, settings=settings
                 )
             except EmbedhouseError as error:
-                yield SourceItem(error=error, source=source)
+                yield SourceItem(error=error, source=where)
             else:
-                yield SourceItem(document=document, source=source)
+                yield SourceItem(document=document, source=where)
 
 
 def _lines(file: BinaryIO, longest: int) -> Iterator[bytes]:
@@ -63,7 +64,20 @@ def _fields(line: bytes, where: str, longest: int) -> dict[str, Any]:
     try:
         return _DECODER.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        if _holds_lone_surrogate(line):
+            raise InvalidText(where=where, reason="it holds half of a surrogate pair") from None
         reason = f"it is not a JSON object in UTF-8 ({error})"
         raise UnreadableSource(source=where, reason=reason) from None
     except RecursionError:
         raise UnreadableSource(source=where, reason="its objects are nested too deeply") from None
+
+
+def _holds_lone_surrogate(line: bytes) -> bool:
+    """Whether that is what is wrong: msgspec refuses it, but says that the text is cut short."""
+    try:
+        json.dumps(json.loads(line), ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    except (ValueError, RecursionError):
+        return False
+    return False
