@@ -20,11 +20,47 @@ from msgspec import Meta
 from embedhouse.domain.collections import ChunkerName
 from embedhouse.domain.errors import InvalidSetting
 
-__all__ = ["CONFIG_FILE", "ENV_PREFIX", "SECRETS", "LogLevel", "Settings", "load_settings", "setting_names"]
+__all__ = [
+    "CONFIG_FILE",
+    "ENV_PREFIX",
+    "MEANINGS",
+    "SECRETS",
+    "LogLevel",
+    "Settings",
+    "load_settings",
+    "setting_names",
+]
 
 CONFIG_FILE = "config.toml"
 ENV_PREFIX = "EMBEDHOUSE_"
 SECRETS = frozenset({"api_key", "hub_token"})
+
+MEANINGS = {
+    "home": "The folder that holds all state: ledger, vector cache, indexes, config.toml.",
+    "models_folder": "Where models are kept. Several homes may share it.",
+    "offline": "Never touch the network.",
+    "hub_url": "Where models are fetched from: the Hugging Face hub or a mirror of it.",
+    "hub_token": "A secret: the token for private models on the hub.",
+    "model": "The model of new collections, and of `embed`: a name on the hub, or a folder.",
+    "precision": "How the model is run. `auto`: bf16 where the CPU has it, f32 elsewhere.",
+    "chunker": "How documents of new collections are cut.",
+    "chunk_tokens": "Tokens of the model that a chunk has at most.",
+    "chunk_overlap_tokens": "Tokens that neighbours share; for the chunker `window`.",
+    "with_context": "Embed title and heading path with each chunk.",
+    "host": "Where the server listens. Beyond this machine an API key is required.",
+    "port": "The server's port. 0: any free one.",
+    "api_key": "A secret: the key that the server asks for.",
+    "max_body_bytes": "The largest request body.",
+    "max_batch": "Documents or texts in one request at most.",
+    "max_text_bytes": "The largest single text, in UTF-8.",
+    "max_concurrency": "Requests under way at once; more are refused with 429.",
+    "request_timeout_s": "How long a request may take.",
+    "threads": "Threads of the model. 0: all cores.",
+    "log_level": "What is logged to stderr.",
+    "cache": "What keeps vectors.",
+    "cache_size_bytes": "Size limit of the vector cache. 0: no limit.",
+}
+"""What each setting does: one line for the reference page."""
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 PrecisionChoice = Literal["auto", "f32", "bf16", "int8"]

@@ -53,7 +53,7 @@ def list_(
 def delete(
     shell: Shell,
     collection: Collection,
-    ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Ids of documents.")] = None,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Ids of documents.")] = None,
     filter_json: FilterJson = None,
 ) -> None:
     """Delete documents by id, or all that a filter matches."""

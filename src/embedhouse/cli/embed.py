@@ -15,9 +15,7 @@ from embedhouse.domain.reports import Embedded, Granularity, TokenVectors
 if TYPE_CHECKING:
     from rich.console import Console
 
-Texts = Annotated[
-    list[str] | None, typer.Argument(metavar="[TEXT...|-]", help="Texts; - reads one a line from stdin.")
-]
+Texts = Annotated[list[str] | None, typer.Argument(metavar="TEXT|-", help="Texts; - reads one a line from stdin.")]
 
 
 @command
@@ -58,14 +56,14 @@ def embed(
 def similarity(
     shell: Shell,
     texts: Annotated[
-        list[str] | None, typer.Argument(metavar="[TEXT...|-]", help="Two texts or more; - reads stdin.")
+        list[str] | None, typer.Argument(metavar="TEXT|-", help="Two texts or more; - reads stdin.")
     ] = None,
     to: Annotated[
         list[str] | None,
         typer.Option("--to", metavar="TEXT", help="Compare with these instead of with each other."),
     ] = None,
 ) -> None:
-    """Say how alike texts are: the cosine of their vectors, in [-1, 1]."""
+    """Say how alike texts are, by the cosine of their vectors."""
     a = read_lines(texts)
     b = to or a
     with shell.house() as house:

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 def evaluate(
     shell: Shell,
     qrels: Annotated[Path, typer.Option("--qrels", metavar="FILE", help="Judgements: BEIR's TSV, or TREC's.")],
-    collection: Annotated[str | None, typer.Argument(help="The collection to search.")] = None,
+    collection: Annotated[
+        str | None, typer.Argument(metavar="COLLECTION", help="The collection to search.")
+    ] = None,
     queries: Annotated[
         Path | None, typer.Option("--queries", metavar="FILE", help='JSON lines {"_id": ..., "text": ...}.')
     ] = None,
@@ -46,7 +48,7 @@ def evaluate(
     ] = None,
     per_query: Annotated[bool, typer.Option("--per-query", help="Give each query's measures too.")] = False,
 ) -> None:
-    """Measure search quality on judged queries, or measure a run that any system made."""
+    """Measure search quality on judged queries, or that of any run."""
     how = fusion_settings(fusion, dense_weight, lexical_weight, rrf_k)
     if run_in is not None:
         found = _of_run(run_in, qrels, measures)

@@ -27,7 +27,7 @@ _FAILURES_SHOWN = 10
 def index(
     shell: Shell,
     collection: Collection,
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files and folders.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Files and folders.")],
     model: ModelName = None,
     precision: PrecisionName = None,
     dimensions: Annotated[
@@ -69,7 +69,7 @@ def index(
         bool, typer.Option("--prune", help="Delete documents of these paths whose files are gone.")
     ] = False,
 ) -> None:
-    """Read files and folders into a collection, which is made if it is not there.
+    """Read files and folders into a collection, and make it if need be.
 
     Text, Markdown, HTML, PDF, DOCX, CSV, JSONL and Parquet. What did not change costs nothing; what cannot be
     read is named and never stops the rest. Ctrl-C keeps what was done, and the next run goes on.

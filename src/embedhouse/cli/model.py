@@ -19,7 +19,7 @@ app = typer.Typer(help="Get, list, check and remove models.", no_args_is_help=Tr
 
 OptionalModel = Annotated[
     str | None,
-    typer.Argument(metavar="[MODEL]", help="A name on the hub, or a folder. [default: the setting `model`]"),
+    typer.Argument(metavar="MODEL", help="A name on the hub, or a folder. [default: the setting `model`]"),
 ]
 
 
@@ -55,7 +55,7 @@ def list_(shell: Shell) -> None:
 
 @app.command()
 @command
-def remove(shell: Shell, model: Annotated[str, typer.Argument(help="The model's name.")]) -> None:
+def remove(shell: Shell, model: Annotated[str, typer.Argument(metavar="MODEL", help="The model's name.")]) -> None:
     """Delete a model's files. A collection that uses it fetches them again when it needs them."""
     _store(shell).remove(model)
     shell.show({"removed": model}, lambda console: console.print(f"Model {model} is gone."))

@@ -23,7 +23,7 @@ __all__ = [
     "fusion_settings",
 ]
 
-Collection = Annotated[str, typer.Argument(help="The collection's name.")]
+Collection = Annotated[str, typer.Argument(metavar="COLLECTION", help="The collection's name.")]
 ModelName = Annotated[
     str | None, typer.Option("--model", metavar="M", help="A model's name on the hub, or a folder with its files.")
 ]

@@ -25,7 +25,7 @@ from embedhouse.domain.hits import SearchQuery
 def search(
     shell: Shell,
     collection: Collection,
-    query: Annotated[str, typer.Argument(help="What you are looking for, in your own words.")],
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="What you are looking for, in your own words.")],
     k: Annotated[int, typer.Option("-k", metavar="N", help="How many hits, up to 1000.")] = 10,
     mode: ModeChoice = "hybrid",
     filter_json: FilterJson = None,

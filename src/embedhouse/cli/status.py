@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @command
 def status(shell: Shell) -> None:
-    """Show what the house holds, and whether everything is in its place."""
+    """Show what the house holds, and whether all of it is in its place."""
     with shell.house() as house:
         report = house.status()
     shell.show(report, lambda console: _render(console, report))
