@@ -172,7 +172,7 @@ class PatchDocument(_Request, frozen=True, kw_only=True):
 
 
 class DeleteDocuments(_Request, frozen=True, kw_only=True):
-    """Which documents: by id, by filter, or both conditions at once."""
+    """Which documents: by id or by filter."""
 
     ids: list[str] | None = None
     filter: _MongoFilter = None

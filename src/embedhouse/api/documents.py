@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["ROUTES"]
 
 _TAGS = ["Documents"]
-_ONE = "/collections/{name:str}/documents/{id:path}"
+_ONE = "/collections/{name:str}/documents/{id:str}"
 
 
 @post(
@@ -149,9 +149,7 @@ async def delete_documents(request: ApiRequest, name: FromPath[str], data: JSONB
     return Deleted(deleted=count)
 
 
-@get(
-    "/collections/{name:str}/vectors/{id:path}", summary="A document's vector", tags=_TAGS, responses=failures(404)
-)
+@get("/collections/{name:str}/vectors/{id:str}", summary="A document's vector", tags=_TAGS, responses=failures(404))
 async def get_vector(
     request: ApiRequest,
     name: FromPath[str],

@@ -109,11 +109,12 @@ def _of_framework(error: HTTPException, method: str, path: str) -> ErrorDetail:
 def _problem(problem: Any) -> str:
     if not isinstance(problem, Mapping):
         return str(problem)
-    key = problem.get("key")
-    message = str(problem.get("message", "not valid"))
-    if not key:
-        return message
-    return "The body is missing" if key == "data" and "got `null`" in message else f"{key}: {message}"
+    key, message = problem.get("key"), str(problem.get("message", "not valid"))
+    if key == "data":
+        return "The body is missing. Send JSON." if message == "'data'" or "got `null`" in message else message
+    if message == f"'{key}'":
+        return f"{key} is missing"
+    return f"{key}: {message}" if key else message
 
 
 def _as_openai(status: int, detail: ErrorDetail) -> dict[str, object]:

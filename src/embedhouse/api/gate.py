@@ -12,6 +12,7 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from embedhouse.api.errors import answer_to
+from embedhouse.api.requests import route_by_family
 from embedhouse.api.served import ServedHouse
 from embedhouse.domain.errors import Forbidden, InvalidSetting, NotReady, Overloaded, Unauthorized
 from embedhouse.settings import Settings
@@ -64,6 +65,7 @@ class Gate:
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
+        route_by_family(scope)
         timed = _Timed(send)
         try:
             await self._pass(scope, receive, timed)

@@ -10,6 +10,7 @@ from urllib.parse import unquote
 import msgspec
 from litestar import Request
 from litestar.datastructures import State
+from litestar.types import HTTPScope
 
 from embedhouse.api.bodies import IncomingDocument
 from embedhouse.domain.documents import Document
@@ -26,11 +27,15 @@ __all__ = [
     "decode_document",
     "document_id",
     "parse_filter",
+    "route_by_family",
     "within_length",
 ]
 
 TAKES_ANY_TEXT = "takes_any_text"
 """Marks routes that report a lone surrogate as the failure of one document, not of the whole body."""
+
+_FAMILIES = ("documents", "vectors")
+_PLACEHOLDER = "id"
 
 
 class ApiRequest(Request[Any, Any, State]):
@@ -66,12 +71,19 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def document_id(request: Request[Any, Any, Any]) -> str:
-    """The id in `/collections/{name}/{family}/{id}`: everything after the family, percent-decoded once.
+    """The id in `/collections/{name}/documents/{id}`: all that follows the family, percent-decoded once."""
+    return unquote(_id_segments(request.scope["raw_path"])[4])
 
-    Read from the raw path, because the router would merge slashes that belong to the id.
-    """
-    raw = request.scope["raw_path"].decode("ascii", "replace").split("?", 1)[0]
-    return unquote(raw.split("/", 4)[4])
+
+def route_by_family(scope: HTTPScope) -> None:
+    """Let the router see a document's route without its id: it would merge and drop slashes that belong to it."""
+    segments = _id_segments(scope["raw_path"])
+    if len(segments) == 5 and segments[1] == "collections" and segments[3] in _FAMILIES and segments[4]:
+        scope["path"] = f"/collections/{unquote(segments[2])}/{segments[3]}/{_PLACEHOLDER}"
+
+
+def _id_segments(raw_path: bytes) -> list[str]:
+    return raw_path.decode("ascii", "replace").split("?", 1)[0].split("/", 4)
 
 
 def decode_document(kind: type[Any], value: Any) -> IncomingDocument:

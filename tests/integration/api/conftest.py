@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import threading
 import time
@@ -15,6 +16,7 @@ import pytest
 from litestar.testing import TestClient
 
 from embedhouse.api.app import create_app
+from embedhouse.api.server import HouseServer
 from embedhouse.domain.collections import ChunkingSettings, LexicalSettings
 from embedhouse.domain.documents import Document, check_text
 from embedhouse.domain.embeddings import Embeddings
@@ -369,3 +371,31 @@ def notes(client: TestClient[Any]) -> SimpleNamespace:
     ]
     client.post("/collections/notes/documents", json={"documents": documents}).raise_for_status()
     return SimpleNamespace(name="notes", ids=[one["id"] for one in documents])
+
+
+@contextlib.contextmanager
+def run_server(open_house: Any, settings: Settings) -> Iterator[HouseServer]:
+    """A real server on a free port, in a thread."""
+    ready = threading.Event()
+    server = HouseServer(open_house, msgspec.structs.replace(settings, port=0), on_ready=lambda _: ready.set())
+    thread = threading.Thread(target=server.run_until_stopped)
+    thread.start()
+    try:
+        assert ready.wait(10)
+        yield server
+    finally:
+        server.should_exit = True
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+@pytest.fixture
+def server(house: FakeHouse, settings: Settings) -> Iterator[HouseServer]:
+    with run_server(lambda _: house, settings) as server:
+        yield server
+
+
+@pytest.fixture
+def start_server() -> Any:
+    """A context manager: `start_server(open_house, settings)`."""
+    return run_server

@@ -70,7 +70,7 @@ def test_get_finds_ids_with_slashes_and_quotes(client: Any, notes: Any) -> None:
     assert [client.get(url(one)).json()["id"] for one in notes.ids] == notes.ids
 
 
-@pytest.mark.parametrize("id", ["%2F", "100%", "a?b#c", "ü 🦀", "a+b", "delete", "..x", "x/"])
+@pytest.mark.parametrize("id", ["%2F", "100%", "a?b#c", "ü 🦀", "a+b", "delete", "..x", "x/", "/", "///"])
 def test_get_finds_what_was_put_in_under_any_id(client: Any, notes: Any, id: str) -> None:
     client.post("/collections/notes/documents", json={"documents": [{"id": id, "text": "some text"}]})
     assert client.get(url(id)).json()["id"] == id
