@@ -128,7 +128,8 @@ class Embedded(msgspec.Struct, frozen=True, kw_only=True):
     """Embeddings in the caller's order: one list of floats a text, or one `TokenVectors` a text
     (granularity "token"), or one {term: weight} a text (granularity "sparse")."""
 
-    embeddings: list[list[float]] | list[TokenVectors] | list[dict[str, float]]
+    # Any, because a decoder cannot tell apart unions of lists.
+    embeddings: list[Any]
     model: str
     space: str
     dimensions: int
