@@ -17,6 +17,7 @@ from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.documents import StoredChunk
 from embedhouse.domain.hits import Explanation, Hit, SideScore
 from embedhouse.search.fusion import Fused, Side, best_first
+from embedhouse.search.highlights import Spans
 from embedhouse.search.limits import depth_for
 from embedhouse.search.parts import ChunkReader, SearchParts
 from embedhouse.search.sides import NO_KEY, Found, Merged, merge, without
@@ -43,7 +44,7 @@ class Question(Protocol):
         ...
 
 
-def _nothing(text: str) -> list[tuple[int, int]]:
+def _nothing(text: str) -> Spans:
     return []
 
 
@@ -55,7 +56,7 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     documents: bool = False
     explain: bool = False
     excluded: frozenset[str] = frozenset()
-    highlight: Callable[[str], list[tuple[int, int]]] = _nothing
+    highlight: Callable[[str], Spans] = _nothing
     fusion: str = ""
 
 

@@ -61,7 +61,7 @@ class Searcher:
             k=query.k,
             documents=query.documents,
             explain=query.explain,
-            highlight=lambda text: self._highlighter.spans(text, terms),
+            highlight=self._highlighter.of(terms),
             fusion=query.fusion.kind if plan.mode == "hybrid" else plan.mode,
         )
         question = _TextQuestion(self._parts, plan, trace, deadline)

@@ -12,7 +12,7 @@ def highlighted():
     highlighter = Highlighter(analyzer)
 
     def words(text, query):
-        return [text[start:end] for start, end in highlighter.spans(text, frozenset(analyzer.terms(query)))]
+        return [text[start:end] for start, end in highlighter.of(frozenset(analyzer.terms(query)))(text)]
 
     return words
 
@@ -37,3 +37,7 @@ def test_highlighter_finds_nothing_without_a_match(highlighted):
 def test_highlighter_finds_words_inside_a_very_long_one(highlighted):
     text = "/".join(["path"] * 30 + ["fox"])
     assert highlighted(text, "fox") == ["fox"]
+
+
+def test_highlighter_finds_every_place_of_a_word_and_no_part_of_another(highlighted):
+    assert highlighted("fox\u2003foxglove fox\nfox", "fox") == ["fox", "fox", "fox"]
