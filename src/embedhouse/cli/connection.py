@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import filelock
-import msgspec
 
 from embedhouse.domain.errors import HouseLocked
+from embedhouse.domain.holder import LOCK_FILE, Holder, read_holder
 from embedhouse.settings import Settings
 
 if TYPE_CHECKING:
@@ -20,26 +20,10 @@ if TYPE_CHECKING:
 
     AnyHouse: TypeAlias = House | RemoteHouse
 
-__all__ = ["HOLDER_FILE", "LOCK_FILE", "AnyHouse", "Holder", "connect", "server_url"]
+__all__ = ["AnyHouse", "connect", "server_url"]
 
-LOCK_FILE = "house.lock"
-HOLDER_FILE = "house.json"
 _SERVER_START_S = 15.0
 _POLL_S = 0.1
-
-
-class Holder(msgspec.Struct, frozen=True):
-    """Who holds a home: `<home>/house.json`, written by the holder. `url` once it serves."""
-
-    pid: int
-    url: str | None = None
-    started_at: str = ""
-    command: str = ""
-
-    @property
-    def serves(self) -> bool:
-        """Whether it is a server, or is about to be one."""
-        return self.url is not None or "serve" in self.command.split()
 
 
 @contextmanager
@@ -82,11 +66,8 @@ def _server(settings: Settings) -> RemoteHouse | None:
 
 def _serving_holder(home: Path) -> Holder | None:
     """The server process that holds the home right now, whatever a crashed one left behind."""
-    try:
-        holder = msgspec.json.decode((home / HOLDER_FILE).read_bytes(), type=Holder)
-    except (OSError, msgspec.DecodeError):
-        return None
-    return holder if holder.serves and _is_locked(home / LOCK_FILE) else None
+    holder = read_holder(home)
+    return holder if holder is not None and holder.serves and _is_locked(home / LOCK_FILE) else None
 
 
 def _is_locked(lock_file: Path) -> bool:

@@ -40,7 +40,7 @@ def index(
         list[str] | None, typer.Option("--exclude", metavar="GLOB", help="Not these files, as in .gitignore.")
     ] = None,
     no_ignore_files: Annotated[
-        bool, typer.Option("--no-ignore-files", help="Read what .gitignore and .ignore leave out, too.")
+        bool, typer.Option("--no-ignore-files", help="Read what .gitignore and .embedhouseignore leave out, too.")
     ] = False,
     id_field: Annotated[
         str | None, typer.Option("--id-field", metavar="NAME", help="The id's field in rows (JSONL, CSV, Parquet).")

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from embedhouse.cli.remote_parts import OnProgress, RemoteCollections, RemoteDocuments, RemoteModels, RemoteSearch
 from embedhouse.cli.wire import Wire, path
+from embedhouse.domain.deadline import Deadline
+from embedhouse.domain.hits import FusionSettings, Mode
 from embedhouse.domain.reports import HouseStatus, IndexReport
 from embedhouse.settings import Settings
+
+if TYPE_CHECKING:
+    from embedhouse.evaluation.scoring import Evaluation
 
 __all__ = ["RemoteHouse"]
 
@@ -45,6 +51,26 @@ class RemoteHouse:
         body = {"paths": [str(Path(one).absolute()) for one in paths], "prune": prune}
         body |= {name: value for name, value in (("read", read), ("create", create)) if value is not None}
         return self._wire.follow(path("collections", collection, "index"), body, IndexReport, progress)
+
+    def evaluate(
+        self,
+        collection: str,
+        queries: Path,
+        qrels: Path,
+        *,
+        measures: str,
+        mode: Mode,
+        k: int | None,
+        fusion: FusionSettings,
+        run_out: Path | None,
+        progress: OnProgress,
+    ) -> Evaluation:
+        """As `House.evaluate`: the files are read and the run is scored here, the server searches."""
+        from embedhouse.house.evaluation import Evaluating
+
+        evaluating = Evaluating(self.search, queries, qrels, measures)
+        run = evaluating.run(collection, mode, k, fusion, progress, Deadline.never())
+        return evaluating.score(run, run_out)
 
     def status(self) -> HouseStatus:
         """The whole house, as the server sees it."""

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from embedhouse.cli.wire import Wire, path
+from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.documents import Document, Metadata
 from embedhouse.domain.hits import SearchQuery, SearchResult
 from embedhouse.domain.reports import (
@@ -114,8 +115,10 @@ class RemoteSearch:
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
 
-    def __call__(self, collection: str, query: str | SearchQuery, **fields: Any) -> SearchResult:
-        """Search one collection."""
+    def __call__(
+        self, collection: str, query: str | SearchQuery, *, deadline: Deadline | None = None, **fields: Any
+    ) -> SearchResult:
+        """Search one collection. The server's own time limit holds, whatever the deadline."""
         asked = query if isinstance(query, SearchQuery) else SearchQuery(text=query, **fields)
         body = {"collection": collection, **msgspec.structs.asdict(asked)}
         return self._wire.call("POST", "/search", SearchResult, body=_given(**body))

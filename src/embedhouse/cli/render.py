@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from rich import box
 from rich.console import Console
@@ -14,6 +16,8 @@ from embedhouse.domain.hits import Explanation, Hit, SearchResult, SideScore
 __all__ = ["pairs", "search_result", "snippet", "table"]
 
 _SNIPPET_CHARACTERS = 320
+_LEAD = 60
+_WHITE_SPACE = re.compile(r"\s+")
 _INDENT = "    "
 
 
@@ -60,7 +64,7 @@ def search_result(console: Console, result: SearchResult) -> None:
 def _hit(console: Console, place: int, hit: Hit) -> None:
     name = hit.title or hit.document_id
     console.print(Text.assemble((f"{place:>2}. ", "bold"), (name, "bold cyan"), (f"  {hit.score:.3f}", "green")))
-    where = " · ".join([hit.source or hit.document_id, " › ".join(hit.headings)]).removesuffix(" · ")
+    where = " · ".join([_near(hit.source) or hit.document_id, " › ".join(hit.headings)]).removesuffix(" · ")
     console.print(Text(_INDENT + where, style="dim"))
     text = snippet(hit)
     for line in text.wrap(console, max(20, console.width - len(_INDENT))):
@@ -73,24 +77,37 @@ def _hit(console: Console, place: int, hit: Hit) -> None:
 
 
 def snippet(hit: Hit) -> Text:
-    """The part of the text around its first highlight, on one line, highlights in bold."""
+    """The part of the text with most highlights, on one line, highlights in bold."""
     start = _snippet_start(hit)
     end = min(len(hit.text), start + _SNIPPET_CHARACTERS)
-    text = Text(hit.text)
-    for first, last in hit.highlights:
-        text.stylize("bold yellow", first, last)
-    cut = text[start:end]
-    # Each white-space character becomes one blank, so that the highlights keep their places.
-    flat = Text("".join(" " if c.isspace() else c for c in cut.plain), spans=list(cut.spans))
-    return Text.assemble("… " if start else "", flat, " …" if end < len(hit.text) else "")
+    shown = Text("… " if start else "")
+    place = start
+    for first, last in sorted(hit.highlights):
+        if place <= first and last <= end:
+            shown.append(_one_line(hit.text[place:first])).append(_one_line(hit.text[first:last]), "bold yellow")
+            place = last
+    shown.append(_one_line(hit.text[place:end]))
+    shown.rstrip()
+    return shown.append(" …") if end < len(hit.text) else shown
+
+
+def _one_line(text: str) -> str:
+    return _WHITE_SPACE.sub(" ", text)
 
 
 def _snippet_start(hit: Hit) -> int:
     if len(hit.text) <= _SNIPPET_CHARACTERS or not hit.highlights:
         return 0
-    start = max(0, min(hit.highlights[0][0] - 60, len(hit.text) - _SNIPPET_CHARACTERS))
-    blank = hit.text.find(" ", start)
-    return blank + 1 if start and 0 <= blank < hit.highlights[0][0] else start
+    starts = [first for first, _ in hit.highlights]
+    best = max(starts, key=lambda start: sum(start <= one < start + _SNIPPET_CHARACTERS - _LEAD for one in starts))
+    start = max(0, min(best - _LEAD, len(hit.text) - _SNIPPET_CHARACTERS))
+    # At the beginning of a word, where one begins before the highlight.
+    return 0 if start == 0 else max(start, hit.text.find(" ", start, best) + 1)
+
+
+def _near(source: str) -> str:
+    """A path below the current folder without the folder."""
+    return source.removeprefix(f"{Path.cwd()}/")
 
 
 def _explanation(explain: Explanation) -> list[str]:

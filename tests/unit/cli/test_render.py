@@ -23,7 +23,7 @@ def _hit(text: str, **fields: object) -> Hit:
 def test_snippet_of_short_text_is_all_of_it_on_one_line() -> None:
     shown = snippet(_hit("one\ntwo\tthree", highlights=[(4, 7)]))
     assert shown.plain == "one two three"
-    assert [(span.start, span.end) for span in shown.spans] == [(4, 7)]
+    assert [shown.plain[span.start : span.end] for span in shown.spans] == ["two"]
 
 
 def test_snippet_of_long_text_keeps_its_highlight_in_place() -> None:
@@ -34,6 +34,13 @@ def test_snippet_of_long_text_keeps_its_highlight_in_place() -> None:
     assert shown.plain.endswith(" …")
     assert len(shown.plain) < 340
     assert [shown.plain[span.start : span.end] for span in shown.spans] == ["needle"]
+
+
+def test_snippet_shows_the_part_with_most_highlights() -> None:
+    text = "alone " + "x " * 500 + "both together" + " y" * 500
+    start = text.index("both")
+    shown = snippet(_hit(text, highlights=[(0, 5), (start, start + 4), (start + 5, start + 13)]))
+    assert [shown.plain[span.start : span.end] for span in shown.spans] == ["both", "together"]
 
 
 def test_snippet_without_highlight_begins_at_the_beginning() -> None:
