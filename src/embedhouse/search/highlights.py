@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 from embedhouse.search.parts import Analyzer
@@ -16,39 +16,28 @@ _MEMO_LENGTH = 40
 
 
 class Highlighter:
-    """Finds the words that matched. Thread-safe; analyses a word once, because hits share most of their words."""
+    """Finds the words that matched. Thread-safe; analyses a word once, because texts share most of their words."""
 
     def __init__(self, analyzer: Analyzer) -> None:
         self._analyse = analyzer.term_spans
-        self._remembered = lru_cache(_MEMO_WORDS)(lambda word: tuple(analyzer.term_spans(word)))
+        self._remembered = lru_cache(_MEMO_WORDS)(self._analysed)
 
-    def of(self, terms: Collection[str]) -> Callable[[str], Spans]:
+    def of(self, terms: frozenset[str]) -> Callable[[str], Spans]:
         """Text to the character spans whose terms are among `terms`: sorted, merged where they overlap or touch."""
-        matches = _Matches(lambda word: self._matching(word, terms))
-        return lambda text: _spans(text, matches)
+        return lambda text: self._spans(text, terms)
 
-    def _matching(self, word: str, terms: Collection[str]) -> Spans:
-        analysed = self._remembered(word) if len(word) <= _MEMO_LENGTH else self._analyse(word)
-        return [(start, end) for start, end, term in analysed if term in terms]
+    def _analysed(self, word: str) -> tuple[frozenset[str], list[tuple[int, int, str]]]:
+        term_spans = self._analyse(word)
+        return frozenset(term for _, _, term in term_spans), term_spans
 
-
-class _Matches(dict[str, Spans]):
-    """Word -> its spans that match, worked out once a query."""
-
-    def __init__(self, matching: Callable[[str], Spans]) -> None:
-        self._matching = matching
-
-    def __missing__(self, word: str) -> Spans:
-        self[word] = spans = self._matching(word)
-        return spans
-
-
-def _spans(text: str, matches: _Matches) -> Spans:
-    found: Spans = []
-    for word in set(text.split()):
-        if spans := matches[word]:
-            found += [(at + start, at + end) for at in _places(text, word) for start, end in spans]
-    return _merged(sorted(found))
+    def _spans(self, text: str, terms: frozenset[str]) -> Spans:
+        found: Spans = []
+        for word in set(text.split()):
+            word_terms, term_spans = (self._remembered if len(word) <= _MEMO_LENGTH else self._analysed)(word)
+            if not terms.isdisjoint(word_terms):
+                spans = [(start, end) for start, end, term in term_spans if term in terms]
+                found += [(at + start, at + end) for at in _places(text, word) for start, end in spans]
+        return _merged(sorted(found))
 
 
 def _places(text: str, word: str) -> Iterator[int]:
