@@ -41,6 +41,7 @@ class LocalModelSettings(msgspec.Struct, frozen=True, kw_only=True):
     runs from, made by `quantise`. dimensions: None for all of them. prompts: (role, text) pairs in place of the
     model's own. source_sha256: hash of the model's weights where it is known; it is computed otherwise.
     streams: None is one a core. batch_tokens: padded tokens in one batch of one stream.
+    prefer_graph_file: run the model's ONNX or OpenVINO file even where it could be built from safetensors.
     interactive_queue, bulk_queue: calls that may wait; one more gets Overloaded.
     """
 
@@ -54,6 +55,7 @@ class LocalModelSettings(msgspec.Struct, frozen=True, kw_only=True):
     streams: int | None = None
     threads_per_stream: int = 1
     batch_tokens: int = 1024
+    prefer_graph_file: bool = False
     interactive_queue: int = 256
     bulk_queue: int = 256
 
@@ -69,7 +71,7 @@ def open_local_model(folder: Path, settings: LocalModelSettings) -> LocalEmbedde
 
     Errors: ModelUnsupported, ModelDamaged, InvalidSetting (dimensions).
     """
-    recipe = read_recipe(folder, settings.name)
+    recipe = read_recipe(folder, settings.name, prefer_graph_file=settings.prefer_graph_file)
     tokenizer = open_tokenizer(
         recipe.folder, model=settings.name, max_tokens=recipe.max_tokens, lower_case=recipe.lower_case
     )

@@ -80,7 +80,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     normalise: bool
 
 
-def read_recipe(folder: Path, name: str) -> Recipe:
+def read_recipe(folder: Path, name: str, *, prefer_graph_file: bool = False) -> Recipe:
     """The recipe of the model in a folder.
 
     Errors: ModelUnsupported for a module, pooling or architecture that we cannot run; ModelDamaged for a file
@@ -91,7 +91,7 @@ def read_recipe(folder: Path, name: str) -> Recipe:
     encoder = folder / modules[0][1]
     config = files.json(encoder / "config.json")
     dense = tuple(files.dense(folder / path) for kind, path in modules if kind == "Dense")
-    graph_format, graph_files = _graph(encoder, config, name)
+    graph_format, graph_files = _graph(encoder, config, name, prefer_graph_file)
     pooling, pool_prompt = files.pooling(modules)
     own = files.first_json(encoder, _TRANSFORMER_CONFIGS)
     return Recipe(
@@ -187,24 +187,30 @@ class _ModelFiles:
         )
 
 
-def _graph(encoder: Path, config: Mapping[str, Any], name: str) -> tuple[GraphFormat, tuple[Path, ...]]:
+def _graph(
+    encoder: Path, config: Mapping[str, Any], name: str, prefer_file: bool
+) -> tuple[GraphFormat, tuple[Path, ...]]:
     """What the model runs from: safetensors where we can build them, else a graph file."""
-    model_type = str(config.get("model_type", ""))
-    architecture = architecture_for(model_type)
     tensors = tuple(safetensors_files(encoder))
-    reason = f"its architecture {model_type!r} cannot be built from safetensors"
-    if architecture is not None:
-        reason = architecture.unsupported(config) or "it has no model.safetensors"
-        if tensors and architecture.unsupported(config) is None:
-            return "safetensors", tensors
+    refusal = "it has no model.safetensors" if not tensors else _refusal(config)
+    if refusal is None and not prefer_file:
+        return "safetensors", tensors
     for graph_format, path in _GRAPH_FILES:
         if (encoder / path).is_file():
             return graph_format, _with_data(encoder / path)
     raise ModelUnsupported(
         model=name,
-        reason=f"{reason}, and it has no ONNX or OpenVINO file (pytorch_model.bin is never read: unpickling it "
-        "could run foreign code). Use a revision with safetensors, or export it to ONNX",
+        reason=f"{refusal or 'a graph file is asked for'}, and it has no ONNX or OpenVINO file. Use one with "
+        "safetensors, or export it to ONNX (pytorch_model.bin is never read: unpickling could run foreign code)",
     )
+
+
+def _refusal(config: Mapping[str, Any]) -> str | None:
+    """Why a model cannot be built from safetensors, or None."""
+    architecture = architecture_for(str(config.get("model_type", "")))
+    if architecture is None:
+        return f"its architecture {config.get('model_type')!r} cannot be built from safetensors"
+    return architecture.unsupported(config)
 
 
 def _with_data(graph: Path) -> tuple[Path, ...]:

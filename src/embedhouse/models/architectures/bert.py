@@ -16,8 +16,8 @@ __all__ = ["Bert"]
 class Bert(Architecture):
     """Positions from 0; every token is of type 0."""
 
-    @staticmethod
-    def position_limit(config: Mapping[str, Any]) -> int:
+    @classmethod
+    def position_limit(cls, config: Mapping[str, Any]) -> int:
         """Every row of the position table."""
         return int(config["max_position_embeddings"])
 

@@ -69,9 +69,9 @@ class Architecture(ABC):
             return f"its activation {activation!r} is not one of {', '.join(sorted(ACTIVATIONS))}"
         return "it is a decoder" if config.get("is_decoder") else None
 
-    @staticmethod
+    @classmethod
     @abstractmethod
-    def position_limit(config: Mapping[str, Any]) -> int:
+    def position_limit(cls, config: Mapping[str, Any]) -> int:
         """The most tokens, special tokens included, that have a position embedding."""
 
     @abstractmethod

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -41,9 +43,14 @@ def relative_buckets(distances: npt.NDArray[np.int64], buckets: int) -> npt.NDAr
 
 
 class Mpnet(Roberta):
-    """Positions from `pad_token_id + 1`, no token types, one relative position bias for all layers."""
+    """Positions from 2, no token types, one relative position bias for all layers."""
 
     names = _MpnetNames
+
+    @classmethod
+    def padding_id(cls, config: Mapping[str, Any]) -> int:
+        """1 whatever the config says, as the reference has it."""
+        return 1
 
     def attention_bias(self, ids: ov.Node, mask: ov.Node) -> ov.Node:
         """The padding mask plus the relative position bias: (batch, heads, length, length)."""

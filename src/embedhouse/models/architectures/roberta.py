@@ -22,10 +22,15 @@ def positions_after_padding(ids: ov.Node, padding_id: int) -> ov.Node:
 class Roberta(Architecture):
     """Positions from `pad_token_id + 1`; every token is of type 0."""
 
-    @staticmethod
-    def position_limit(config: Mapping[str, Any]) -> int:
+    @classmethod
+    def padding_id(cls, config: Mapping[str, Any]) -> int:
+        """The token that has no position."""
+        return int(config.get("pad_token_id", 1))
+
+    @classmethod
+    def position_limit(cls, config: Mapping[str, Any]) -> int:
         """The position table less the rows up to the padding's."""
-        return int(config["max_position_embeddings"]) - int(config.get("pad_token_id", 1)) - 1
+        return int(config["max_position_embeddings"]) - cls.padding_id(config) - 1
 
     def embeddings(self, ids: ov.Node) -> ov.Node:
         """Word + position + type 0, normalised."""
@@ -34,7 +39,7 @@ class Roberta(Architecture):
         if "embeddings.token_type_embeddings.weight" in self.weights:
             # The type never changes, so its embedding is folded into the positions.
             table = table + self.weights["embeddings.token_type_embeddings.weight"][0]
-        places = positions_after_padding(ids, int(self.config.get("pad_token_id", 1)))
+        places = positions_after_padding(ids, self.padding_id(self.config))
         return self.layer_norm(
             ops.add(words, ops.gather(constant(table), places, constant(0))), "embeddings.LayerNorm"
         )
