@@ -258,6 +258,16 @@ def test_get_takes_onnx_where_there_is_no_safetensors(tmp_path: Path, hub: StubH
     assert not (model.folder / "pytorch_model.bin").exists()
 
 
+def test_get_takes_onnx_where_the_architecture_cannot_be_built(tmp_path: Path, hub: StubHub) -> None:
+    hub.files["config.json"] = b'{"model_type": "unheard-of"}'
+    hub.files["2_Dense/model.safetensors"] = b"dense"
+    model = _store(tmp_path, hub).get(NAME)
+    present = {path.relative_to(model.folder).as_posix() for path in model.folder.rglob("*") if path.is_file()}
+    assert {"onnx/model.onnx", "2_Dense/model.safetensors"} <= present
+    assert "model.safetensors" not in present
+    assert "/cdn/model.safetensors" not in hub.paths_asked()
+
+
 def test_get_refuses_a_model_of_pickles_alone(tmp_path: Path, hub: StubHub) -> None:
     del hub.files["model.safetensors"], hub.files["onnx/model.onnx"]
     with pytest.raises(ModelUnsupported, match="no safetensors"):

@@ -24,6 +24,7 @@ from embedhouse.domain.errors import (
     ReadOnly,
     UnknownModel,
 )
+from embedhouse.models.forms import is_small, needed_weights
 from embedhouse.models.hub import Hub, HubFile, Listing
 from embedhouse.models.manifest import (
     MANIFEST_NAME,
@@ -42,9 +43,6 @@ ModelSource = Literal["folder", "hub", "package index"]
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 _REVISION = re.compile(r"[\w./-]+", re.ASCII)
-_SMALL_ENDINGS = (".json", ".txt", ".model", ".jinja")
-_OPENVINO = frozenset({"openvino/openvino_model.xml", "openvino/openvino_model.bin"})
-_ONNX = ("onnx/model.onnx", "model.onnx")
 
 
 class ModelFiles(msgspec.Struct, frozen=True, kw_only=True):
@@ -157,12 +155,12 @@ class ModelStore:
     def _fetch_from_hub(self, name: str, revision: str | None, progress: Progress) -> ModelFiles:
         with Hub(self._hub_url, self._token) as hub:
             listing = hub.listing(name, revision or "main")
-            files = _needed(listing)
             partial = self._partial(_folder_name(name, revision), listing.commit)
-            done, total = 0, sum(file.size_bytes for file in files)
-            for file in files:
-                hub.fetch(listing, file, partial, _adding(progress, name, done, total))
-                done += file.size_bytes
+            # The small files come first: they decide which form of the weights can be run.
+            files = [file for file in listing.files if is_small(file.path)]
+            _fetch_all(hub, listing, files, partial, no_progress)
+            files += _listed_weights(listing, partial)
+            _fetch_all(hub, listing, files, partial, progress)
         manifest = Manifest(
             name=name, source="hub", revision=listing.commit, requested=revision, files=_records(partial, files)
         )
@@ -221,35 +219,23 @@ def _folder_name(name: str, revision: str | None) -> str:
     return name.replace("/", "--") + suffix
 
 
-def _needed(listing: Listing) -> list[HubFile]:
-    """Configurations, tokenizer, and one form of the weights: safetensors, else OpenVINO, else ONNX."""
-    paths = {file.path for file in listing.files}
-    weights = _weights(paths)
-    if not weights:
-        reason = "it has no safetensors, OpenVINO or ONNX file"
-        raise ModelUnsupported(model=listing.name, reason=reason)
-    return [file for file in listing.files if file.path in weights or _is_small(file.path)]
-
-
-def _weights(paths: set[str]) -> set[str]:
-    # Folders inside (1_Pooling, 2_Dense) belong to modules; a model's other forms lie in onnx/ and openvino/.
-    safetensors = {path for path in paths if path.endswith(".safetensors") and not path.startswith("onnx/")}
-    if safetensors:
-        return safetensors
-    if paths >= _OPENVINO:
-        return set(_OPENVINO)
-    for onnx in _ONNX:
-        if onnx in paths:
-            return {onnx} | {path for path in paths if path in (f"{onnx}_data", f"{onnx}.data")}
-    return set()
-
-
-def _is_small(path: str) -> bool:
-    return path.endswith(_SMALL_ENDINGS) and not path.startswith(("onnx/", "openvino/"))
+def _fetch_all(hub: Hub, listing: Listing, files: list[HubFile], folder: Path, progress: Progress) -> None:
+    done, total = 0, sum(file.size_bytes for file in files)
+    for file in files:
+        hub.fetch(listing, file, folder, _adding(progress, listing.name, done, total))
+        done += file.size_bytes
 
 
 def _adding(progress: Progress, name: str, done: int, total: int) -> Callable[[int], None]:
     return lambda file_bytes: progress(name, done + file_bytes, total)
+
+
+def _listed_weights(listing: Listing, folder: Path) -> list[HubFile]:
+    weights = needed_weights({file.path for file in listing.files}, folder)
+    if not weights:
+        reason = "it has no safetensors of an architecture that can be built, and no OpenVINO or ONNX file"
+        raise ModelUnsupported(model=listing.name, reason=reason)
+    return [file for file in listing.files if file.path in weights]
 
 
 def _records(folder: Path, files: list[HubFile]) -> tuple[FileRecord, ...]:
@@ -276,10 +262,10 @@ def _local(folder: Path) -> ModelFiles:
     # Two levels hold everything (1_Pooling/config.json): a home folder given by mistake is not walked through.
     found = sorted([*folder.glob("*"), *folder.glob("*/*")])
     paths = [path.relative_to(folder).as_posix() for path in found if path.is_file()]
-    chosen = [path for path in paths if _is_small(path)] + sorted(_weights(set(paths)))
+    chosen = [path for path in paths if is_small(path)] + sorted(needed_weights(set(paths), folder))
     records = tuple(FileRecord.of(folder, path) for path in chosen)
     if not any(is_weights(record.path) for record in records):
-        raise ModelUnsupported(model=str(folder), reason="the folder has no safetensors, OpenVINO or ONNX file")
+        raise ModelUnsupported(model=str(folder), reason="the folder has no weights that can be run")
     return _described(folder, Manifest(name=str(folder), source="folder", revision="local", files=records))
 
 
