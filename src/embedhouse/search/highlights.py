@@ -7,12 +7,13 @@ from functools import lru_cache
 
 from embedhouse.search.parts import Analyzer
 
-__all__ = ["Highlighter", "Spans"]
+__all__ = ["Highlighter", "Spans", "highlighter_of"]
 
 Spans = list[tuple[int, int]]
 
 _MEMO_WORDS = 50_000
 _MEMO_LENGTH = 40
+_ANALYZERS = 8
 
 
 class Highlighter:
@@ -38,6 +39,12 @@ class Highlighter:
                 spans = [(start, end) for start, end, term in term_spans if term in terms]
                 found += [(at + start, at + end) for at in _places(text, word) for start, end in spans]
         return _merged(sorted(found))
+
+
+@lru_cache(_ANALYZERS)
+def highlighter_of(analyzer: Analyzer) -> Highlighter:
+    """The analyzer's highlighter, kept, so that what it remembers outlives one search."""
+    return Highlighter(analyzer)
 
 
 def _places(text: str, word: str) -> Iterator[int]:

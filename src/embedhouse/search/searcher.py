@@ -15,7 +15,7 @@ from embedhouse.domain.hits import Hit, Mode, SearchQuery, SearchResult
 from embedhouse.ports import Candidates
 from embedhouse.search.answering import Answering, Shape
 from embedhouse.search.fusion import Fused, fuse
-from embedhouse.search.highlights import Highlighter
+from embedhouse.search.highlights import highlighter_of
 from embedhouse.search.limits import check_capabilities, check_query
 from embedhouse.search.parts import SearchParts
 from embedhouse.search.scoring import alone, background_cosine, exact_dense
@@ -30,7 +30,6 @@ class Searcher:
 
     def __init__(self, parts: SearchParts) -> None:
         self._parts = parts
-        self._highlighter = Highlighter(parts.analyzer)
 
     def search(self, query: SearchQuery, deadline: Deadline) -> SearchResult:
         """The `k` best chunks or documents, best first, equal scores by id.
@@ -61,7 +60,7 @@ class Searcher:
             k=query.k,
             documents=query.documents,
             explain=query.explain,
-            highlight=self._highlighter.of(terms),
+            highlight=highlighter_of(self._parts.analyzer).of(terms),
             fusion=query.fusion.kind if plan.mode == "hybrid" else plan.mode,
         )
         question = _TextQuestion(self._parts, plan, trace, deadline)
