@@ -29,8 +29,8 @@ from embedhouse.domain.errors import DiskFull, EmbedhouseError, HouseLocked, Ind
 from embedhouse.domain.filters import Filter
 from embedhouse.domain.scalars import flatten
 from embedhouse.indexes.analyzer import get_analyzer
-from embedhouse.indexes.filter_terms import MetadataTerms, metadata_terms
-from embedhouse.indexes.qdrant_filters import RANGES, TERMS, condition_of
+from embedhouse.indexes.filter_terms import metadata_terms
+from embedhouse.indexes.qdrant_filters import RANGES, TERMS, Known, condition_of, has_path, ranges_of
 from embedhouse.indexes.ranking import NOTHING_FOUND, check_entries, check_vector, ranked
 from embedhouse.ports import Candidates, Capabilities, IndexEntry, IndexInfo
 
@@ -45,7 +45,9 @@ _GRAPH_FROM_KB = 2_000
 _TIE_ROOM = 16
 _BATCH = 500
 _PAGE = 1_000
-_MAX_RANGE_INDEXES = 64
+_MAX_FIELDS = 64
+_SMALL = 10_000
+_WORTH_INDEXING = 1_000
 _ALL_TERMS = 2**31
 
 
@@ -108,16 +110,18 @@ class QdrantEdgeIndex:
 
     def _filterable(self, metadata: Metadata) -> dict[str, Any]:
         found = metadata_terms(flatten(metadata))
-        self._index_ranges(found)
-        return {TERMS: found.terms, RANGES: found.ranges}
-
-    def _index_ranges(self, found: MetadataTerms) -> None:
         for name in found.ranges:
             field = f"{RANGES}.{name}"
-            if field not in self._fields and len(self._fields) < _MAX_RANGE_INDEXES:
-                params = engine.FloatIndexParams(enable_hnsw=False)
-                self._update(engine.UpdateOperation.create_field_index(field, params))
-                self._fields.add(field)
+            # Costs seconds in a large index, so there it waits for a filter that needs it.
+            if field not in self._fields and self.info().count < _SMALL:
+                self._index_range(field)
+        return {TERMS: found.terms, RANGES: found.ranges}
+
+    def _index_range(self, field: str) -> None:
+        if len(self._fields) < _MAX_FIELDS:
+            params = engine.FloatIndexParams(enable_hnsw=False)
+            self._update(engine.UpdateOperation.create_field_index(field, params))
+            self._fields.add(field)
 
     def _replace_metadata(self, changes: dict[int, Metadata], deadline: Deadline) -> None:
         for keys in _batches(list(changes)):
@@ -146,7 +150,7 @@ class QdrantEdgeIndex:
         self, query: Any, k: int, filter: Filter | None, deadline: Deadline, highest: float = math.inf
     ) -> Candidates:
         deadline.check("searching the index")
-        condition = condition_of(filter, self._terms_from) if filter is not None else None
+        condition = None if filter is None else self._condition(filter)
         found, more = self._fetch(query, k, condition, deadline)
         if not found:
             return NOTHING_FOUND
@@ -154,6 +158,16 @@ class QdrantEdgeIndex:
         scores = np.fromiter((point.score for point in found), np.float32, len(found))
         scores = np.minimum(scores, np.float32(highest))
         return ranked(keys, scores, [point.payload[_DOCUMENT] for point in found], k, more)
+
+    def _condition(self, filter: Filter) -> engine.Filter:
+        for path, field in ranges_of(filter):
+            if field not in self._fields and self._count(has_path(path)) >= _WORTH_INDEXING:
+                self._index_range(field)
+        return condition_of(filter, Known(self._fields, self._terms_from))
+
+    def _count(self, condition: engine.Filter) -> int:
+        with _engine_errors(self._folder):
+            return self._shard.count(engine.CountRequest(exact=False, filter=condition))
 
     def _fetch(
         self, query: Any, k: int, condition: engine.Filter | None, deadline: Deadline
@@ -171,7 +185,7 @@ class QdrantEdgeIndex:
 
     def _terms_from(self, prefix: str) -> list[str]:
         with _engine_errors(self._folder):
-            facet = self._shard.facet(engine.FacetRequest(TERMS, limit=_ALL_TERMS, exact=True))
+            facet = self._shard.facet(engine.FacetRequest(TERMS, limit=_ALL_TERMS))
         terms = (str(hit.value) for hit in facet.hits)
         return [term for term in terms if term.startswith(prefix)]
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable, Iterator
 
+import msgspec
 from qdrant_edge import FieldCondition, MatchAny, MatchValue, RangeFloat
 from qdrant_edge import Filter as Condition
 
@@ -11,34 +12,59 @@ from embedhouse.domain.filters import All, AnyOf, Compare, Exists, Filter, Membe
 from embedhouse.domain.scalars import instant_us, is_order, order_number
 from embedhouse.indexes.filter_terms import equality_term, exists_term, range_field, string_of, string_prefix
 
-__all__ = ["RANGES", "TERMS", "condition_of"]
+__all__ = ["RANGES", "TERMS", "Known", "condition_of", "has_path", "ranges_of"]
 
 TERMS = "k"
 """The payload field with the metadata's terms."""
 RANGES = "r"
 """The payload field with an object: range field -> numbers."""
 
-StringTerms = Callable[[str], Iterable[str]]
-"""Prefix -> the distinct terms in the index that begin with it."""
+
+class Known(msgspec.Struct, frozen=True):
+    """What the index knows: which range fields are indexed, and the distinct terms that begin with a prefix."""
+
+    indexed: Container[str]
+    terms_from: Callable[[str], Iterable[str]]
 
 
-def condition_of(filter: Filter, string_terms: StringTerms) -> Condition:
+def condition_of(filter: Filter, known: Known) -> Condition:
     """The engine's condition that means exactly what the filter means."""
     match filter:
         case Compare(field, "eq", value):
             return _has(equality_term(field, value))
         case Compare():
-            return _ordered(filter, string_terms)
+            return _ordered(filter, known)
         case Membership(field, values):
             return _has_any([equality_term(field, value) for value in values])
         case Exists(field):
-            return _has(exists_term(field))
+            return has_path(field)
         case Not(inner):
-            return Condition(must_not=[condition_of(inner, string_terms)])
+            return Condition(must_not=[condition_of(inner, known)])
         case All(parts):
-            return Condition(must=[condition_of(part, string_terms) for part in parts])
+            return Condition(must=[condition_of(part, known) for part in parts])
         case AnyOf(parts):
-            return Condition(should=[condition_of(part, string_terms) for part in parts])
+            return Condition(should=[condition_of(part, known) for part in parts])
+
+
+def ranges_of(filter: Filter) -> Iterator[tuple[str, str]]:
+    """Each (path, range field) that the filter compares by order."""
+    match filter:
+        case Compare(field, op, bound) if op != "eq":
+            kind = _range_kind(bound)
+            if kind:
+                yield field, _range_path(field, kind)
+        case Not(inner):
+            yield from ranges_of(inner)
+        case All(parts) | AnyOf(parts):
+            for part in parts:
+                yield from ranges_of(part)
+        case _:
+            return
+
+
+def has_path(path: str) -> Condition:
+    """Everything whose metadata has the path."""
+    return _has(exists_term(path))
 
 
 def _has(term: str) -> Condition:
@@ -49,17 +75,25 @@ def _has_any(terms: list[str]) -> Condition:
     return Condition(must=[FieldCondition(TERMS, match=MatchAny(terms))])
 
 
-def _ordered(filter: Compare, string_terms: StringTerms) -> Condition:
-    bound = filter.value
-    if not isinstance(bound, str):
-        return _within(range_field(filter.field, "n"), filter.op, order_number(bound or 0))
-    instant = instant_us(bound)
-    if instant is not None:
-        return _within(range_field(filter.field, "d"), filter.op, float(instant))
-    # The engine has no order of strings: the index's distinct strings are compared here.
-    terms = string_terms(string_prefix(filter.field))
-    return _has_any([t for t in terms if is_order(string_of(t, filter.field), filter.op, bound)])
+def _range_kind(bound: object) -> str:
+    """`n` for numbers, `d` for dates, nothing for other strings: the engine has no order for them."""
+    if isinstance(bound, str):
+        return "" if instant_us(bound) is None else "d"
+    return "n"
 
 
-def _within(field: str, op: str, bound: float) -> Condition:
-    return Condition(must=[FieldCondition(f"{RANGES}.{field}", range=RangeFloat(**{op: bound}))])
+def _range_path(path: str, kind: str) -> str:
+    return f"{RANGES}.{range_field(path, kind)}"
+
+
+def _ordered(filter: Compare, known: Known) -> Condition:
+    path, bound = filter.field, filter.value
+    kind = _range_kind(bound)
+    if not kind:
+        terms = known.terms_from(string_prefix(path))
+        return _has_any([term for term in terms if is_order(string_of(term, path), filter.op, bound)])
+    number = float(instant_us(bound) or 0) if isinstance(bound, str) else order_number(bound or 0)
+    name = _range_path(path, kind)
+    within = FieldCondition(name, range=RangeFloat(**{filter.op: number}))
+    # Without an index the engine reads each payload: let it read only those that have the path.
+    return Condition(must=[within] if name in known.indexed else [has_path(path), within])
