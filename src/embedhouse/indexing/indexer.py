@@ -20,7 +20,7 @@ from embedhouse.ledger import changes, chunks, collections
 from embedhouse.ledger.changes import Change, DeadLetter
 from embedhouse.ports import IndexEntry
 
-__all__ = ["Drained", "IndexReplaced", "Indexer"]
+__all__ = ["Drained", "IndexReplaced", "Indexer", "index_entry"]
 
 _CHANGES_PER_BATCH = 512
 _FLUSH_EVERY = 10_000
@@ -59,10 +59,16 @@ class Indexer:
         self._claimed: set[int] = set()
         self._unflushed = 0
 
-    def drain(self, deadline: Deadline, on_batch: Callable[[Drained], None] = lambda _: None) -> Drained:
-        """Apply everything that is pending now and while it works."""
+    def drain(
+        self,
+        deadline: Deadline,
+        on_batch: Callable[[Drained], None] = lambda _: None,
+        *,
+        replays_only: bool = False,
+    ) -> Drained:
+        """Apply everything that is pending now and while it works; or only what a crash took from the index."""
         total = Drained()
-        while done := self._drain_batch(deadline):
+        while done := self._drain_batch(deadline, replays_only):
             total = total.plus(done)
             on_batch(done)
             if self._unflushed >= _FLUSH_EVERY:
@@ -80,6 +86,13 @@ class Indexer:
 
     def flush(self) -> None:
         """Make the index durable, then let the ledger forget what it kept for a crash."""
+        try:
+            self._flush()
+        except IndexReplaced:
+            self.drain(Deadline.never())
+            self._flush()
+
+    def _flush(self) -> None:
         with self._opened.lock:
             with self._database.read() as ledger:
                 upto = changes.last_seq(ledger, self._id)
@@ -91,18 +104,18 @@ class Indexer:
             with self._database.write() as ledger:
                 changes.forget_flushed(ledger, self._id, upto)
 
-    def _drain_batch(self, deadline: Deadline) -> Drained | None:
+    def _drain_batch(self, deadline: Deadline, replays_only: bool) -> Drained | None:
         deadline.check("indexing")
         _ = self._opened.slot  # opening it may log changes
         try:
-            with self._batch(_CHANGES_PER_BATCH) as batch:
+            with self._batch(replays_only) as batch:
                 return self._apply(batch, deadline) if batch else None
         except IndexReplaced:
             return Drained()
 
     @contextmanager
-    def _batch(self, limit: int) -> Iterator[list[Change]]:
-        batch = self._claim(limit)
+    def _batch(self, replays_only: bool) -> Iterator[list[Change]]:
+        batch = self._claim(replays_only)
         try:
             yield batch
         finally:
@@ -110,11 +123,12 @@ class Indexer:
                 self._claimed.difference_update(change.seq for change in batch)
                 self._claims.notify_all()
 
-    def _claim(self, limit: int) -> list[Change]:
+    def _claim(self, replays_only: bool) -> list[Change]:
+        find = changes.replays if replays_only else changes.pending_changes
         with self._claims:
             with self._database.read() as ledger:
-                pending = changes.pending_changes(ledger, self._id, limit + len(self._claimed))
-            batch = [change for change in pending if change.seq not in self._claimed][:limit]
+                pending = find(ledger, self._id, _CHANGES_PER_BATCH + len(self._claimed))
+            batch = [change for change in pending if change.seq not in self._claimed][:_CHANGES_PER_BATCH]
             self._claimed.update(change.seq for change in batch)
             return batch
 
@@ -165,7 +179,7 @@ class Indexer:
         embedded: _Vectors,
         letters: Sequence[DeadLetter],
     ) -> None:
-        upserts = [self._entry(current[key], vector) for key, (vector, _) in embedded.items()]
+        upserts = [index_entry(current[key], vector) for key, (vector, _) in embedded.items()]
         deletes = [change.chunk_key for change in batch if change.action == "delete"]
         metadata = [
             (change.chunk_key, current[change.chunk_key].metadata)
@@ -188,15 +202,6 @@ class Indexer:
                 changes.mark_applied(ledger, [change.seq for change in batch])
             self._unflushed += len(batch)
 
-    def _entry(self, stored: StoredChunk, vector: Vectors) -> IndexEntry:
-        return IndexEntry(
-            key=stored.chunk.key,
-            document_id=stored.chunk.document_id,
-            vector=vector,
-            text=stored.chunk.embedded_text,
-            metadata=stored.metadata,
-        )
-
     @contextmanager
     def guarded(self) -> Iterator[RebuildableIndex]:
         """The index. If it reports damage it is replaced by an empty one, every chunk becomes pending, and
@@ -209,6 +214,17 @@ class Indexer:
                 damaged, reason = index, str(error)
         self._opened.replace_damaged(damaged)
         raise IndexReplaced(reason)
+
+
+def index_entry(stored: StoredChunk, vector: Vectors) -> IndexEntry:
+    """A chunk as the index holds it."""
+    return IndexEntry(
+        key=stored.chunk.key,
+        document_id=stored.chunk.document_id,
+        vector=vector,
+        text=stored.chunk.embedded_text,
+        metadata=stored.metadata,
+    )
 
 
 class IndexReplaced(Exception):

@@ -13,7 +13,7 @@ from embedhouse.domain.collections import Collection, Generation
 from embedhouse.domain.errors import IndexDamaged, SpaceMismatch
 from embedhouse.indexing.parts import Parts, RebuildableIndex
 from embedhouse.indexing.slot import IndexSlot
-from embedhouse.ledger import changes, collections
+from embedhouse.ledger import changes, chunks, collections
 from embedhouse.ports import Chunker, Embedder
 from embedhouse.telemetry import COUNTERS
 
@@ -39,6 +39,8 @@ class OpenGeneration:
         self.collection = collection
         self.generation = generation
         self.lock = threading.RLock()
+        self.was_replaced = False
+        """Whether the index was found missing or damaged and is being written again."""
 
     @cached_property
     def embedder(self) -> Embedder:
@@ -63,10 +65,12 @@ class OpenGeneration:
         every chunk again; one that was not closed cleanly gets its last changes again."""
         with self.lock:
             folder = self.parts.home / self._current_folder()
+            if not folder.is_dir() and self._is_new():
+                return IndexSlot(self.open_index(folder))
             if not folder.is_dir():
                 return IndexSlot(self._replaced(folder))
             try:
-                index = self._open(folder)
+                index = self.open_index(folder)
             except IndexDamaged:
                 return IndexSlot(self._replaced(folder))
             with self.parts.database.write() as ledger:
@@ -116,16 +120,17 @@ class OpenGeneration:
 
     def _current_folder(self) -> str:
         with self.parts.database.read() as ledger:
-            return next(
-                found.index_folder
-                for found in collections.generations(ledger, self.collection.id)
-                if found.id == self.generation.id
-            )
+            return collections.generation(ledger, self.generation.id).index_folder
+
+    def _is_new(self) -> bool:
+        with self.parts.database.read() as ledger:
+            return next(chunks.chunk_keys(ledger, self.generation.id), None) is None
 
     def _replaced(self, damaged: Path) -> RebuildableIndex:
+        self.was_replaced = True
         COUNTERS.add("indexes_replaced")
         folder = new_index_folder(self.generation.id)
-        index = self._open(self.parts.home / folder)
+        index = self.open_index(self.parts.home / folder)
         with self.parts.database.write() as ledger:
             collections.set_index_folder(ledger, self.generation.id, folder)
             collections.set_keep_changes_after(ledger, self.generation.id, None)
@@ -133,5 +138,6 @@ class OpenGeneration:
         shutil.rmtree(damaged, ignore_errors=True)
         return index
 
-    def _open(self, folder: Path) -> RebuildableIndex:
+    def open_index(self, folder: Path) -> RebuildableIndex:
+        """An index of this generation's kind in that folder."""
         return self.parts.open_index(folder, self.generation.space.dimensions, self.generation.lexical)

@@ -63,8 +63,9 @@ class DocumentWriter:
             failures=failures,
         )
 
-    def set_metadata(self, pk: int, metadata: Metadata) -> None:
-        """Replace a document's metadata; nothing is embedded."""
+    def set_metadata(self, pk: int, document_id: str, metadata: Metadata) -> None:
+        """Replace a document's metadata; nothing is embedded. Errors: InvalidInput."""
+        _check_metadata(document_id, metadata)
         with self._database.write() as ledger:
             documents.set_metadata(ledger, pk, metadata)
             self._log_metadata(ledger, pk)
@@ -151,11 +152,15 @@ def _check(document: Document) -> None:
     check_text(document.text, f"of document {document.id!r}")
     if document.title:
         check_text(document.title + ".", f"of the title of document {document.id!r}")
+    _check_metadata(document.id, document.metadata)
+
+
+def _check_metadata(document_id: str, metadata: Metadata) -> None:
     try:
-        if b"\\u0000" in msgspec.json.encode(document.metadata):
-            raise InvalidInput(reason=f"The metadata of document {document.id!r} holds a NUL byte.")
+        if b"\\u0000" in msgspec.json.encode(metadata):
+            raise InvalidInput(reason=f"The metadata of document {document_id!r} holds a NUL byte.")
     except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidInput(reason=f"The metadata of document {document.id!r} is not JSON: {error}") from None
+        raise InvalidInput(reason=f"The metadata of document {document_id!r} is not JSON: {error}") from None
 
 
 def _is_same(document: Document, content_hash: bytes, known: KnownDocument | None) -> bool:

@@ -29,7 +29,7 @@ __all__ = [
     "pending_changes",
     "pending_count",
     "replay_all",
-    "replay_chunks",
+    "replays",
 ]
 
 Action = Literal["upsert", "delete", "metadata"]
@@ -63,6 +63,11 @@ def pending_changes(connection: Connection, generation_id: int, limit: int) -> l
     """The oldest changes that the index has not seen."""
     where = (t.change.c.generation_id == generation_id, t.change.c.state.in_((t.PENDING, t.REPLAY)))
     return _changes(connection, where, limit)
+
+
+def replays(connection: Connection, generation_id: int, limit: int) -> list[Change]:
+    """The oldest changes that the index had seen and may have lost in a crash."""
+    return _changes(connection, (t.change.c.generation_id == generation_id, t.change.c.state == t.REPLAY), limit)
 
 
 def changes_after(connection: Connection, generation_id: int, seq: int, limit: int) -> list[Change]:
@@ -119,15 +124,6 @@ def replay_all(connection: Connection, generation_id: int) -> None:
     every_chunk = every_chunk.where(t.chunk.c.generation_id == generation_id).order_by(t.chunk.c.key)
     columns = ["generation_id", "chunk_key", "action", "state"]
     connection.execute(insert(t.change).from_select(columns, every_chunk))
-
-
-def replay_chunks(connection: Connection, generation_id: int, keys: Sequence[int]) -> None:
-    """Write these chunks again: their vectors are counted already."""
-    rows = [
-        {"generation_id": generation_id, "chunk_key": key, "action": "upsert", "state": t.REPLAY} for key in keys
-    ]
-    if rows:
-        connection.execute(insert(t.change), rows)
 
 
 def add_dead_letters(connection: Connection, generation_id: int, letters: Sequence[DeadLetter]) -> None:

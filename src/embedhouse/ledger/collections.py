@@ -28,6 +28,7 @@ __all__ = [
     "collections",
     "counts",
     "delete_collection",
+    "generation",
     "generations",
     "live_generation",
     "mean_vector",
@@ -111,6 +112,11 @@ def live_generation(connection: Connection, collection_id: int) -> Generation:
     """The one generation that answers searches."""
     (found,) = generations(connection, collection_id, ("live",))
     return found
+
+
+def generation(connection: Connection, generation_id: int) -> Generation:
+    """One generation, in whatever state; it must exist."""
+    return _generation(connection.execute(select(t.generation).where(t.generation.c.id == generation_id)).one())
 
 
 def set_index_folder(connection: Connection, generation_id: int, folder: str) -> None:

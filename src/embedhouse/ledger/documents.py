@@ -21,6 +21,7 @@ __all__ = [
     "document_ids_from_source",
     "documents_after",
     "documents_by_id",
+    "ids_after",
     "known_documents",
     "set_metadata",
     "upsert_documents",
@@ -108,6 +109,14 @@ def documents_after(connection: Connection, collection_id: int, after: str, limi
     """Whole documents in id order, ids greater than `after`."""
     query = _whole(collection_id).where(t.document.c.id > after).order_by(t.document.c.id).limit(limit)
     return (_stored(row) for row in connection.execute(query))
+
+
+def ids_after(connection: Connection, collection_id: int, after: str, limit: int) -> list[str]:
+    """Document ids in order, greater than `after`."""
+    where = (t.document.c.collection_id == collection_id, t.document.c.id > after)
+    return list(
+        connection.execute(select(t.document.c.id).where(*where).order_by(t.document.c.id).limit(limit)).scalars()
+    )
 
 
 def document_ids_from_source(connection: Connection, collection_id: int, root: str) -> list[str]:

@@ -1,0 +1,198 @@
+"""`house.collections`: named sets of documents that are searched together."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import msgspec
+
+from embedhouse.chunking.context import fit_to_window
+from embedhouse.domain.collections import (
+    ChunkingSettings,
+    Collection,
+    CollectionOptions,
+    Generation,
+    LexicalSettings,
+)
+from embedhouse.domain.deadline import Deadline
+from embedhouse.domain.errors import Conflict, InvalidInput, SpaceMismatch, UnknownCollection
+from embedhouse.domain.reports import CollectionInfo, Progress
+from embedhouse.house.shelf import Shelf
+from embedhouse.indexing.compaction import compact
+from embedhouse.indexing.open_generation import new_index_folder, readable_tokens
+from embedhouse.ledger import collections
+from embedhouse.ports import Embedder
+from embedhouse.settings import Settings
+
+__all__ = ["Collections", "iso_time"]
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+class Collections:
+    """Make, look at and delete collections. Thread-safe."""
+
+    def __init__(self, shelf: Shelf, settings: Settings) -> None:
+        self._shelf = shelf
+        self._settings = settings
+        self._database = shelf.parts.database
+
+    def create(
+        self,
+        name: str,
+        *,
+        model: str | None = None,
+        precision: str | None = None,
+        dimensions: int | None = None,
+        chunking: ChunkingSettings | None = None,
+        lexical: LexicalSettings | None = None,
+        deadline: Deadline | None = None,
+    ) -> CollectionInfo:
+        """Make a collection; what is not given is as the settings say.
+
+        Errors: InvalidInput (name), CollectionExists, and those of the model.
+        """
+        options = CollectionOptions(
+            model=model, precision=precision, dimensions=dimensions, chunking=chunking, lexical=lexical
+        )
+        return self._create(name, options)
+
+    def ensure(
+        self,
+        name: str,
+        *,
+        model: str | None = None,
+        precision: str | None = None,
+        dimensions: int | None = None,
+        chunking: ChunkingSettings | None = None,
+        lexical: LexicalSettings | None = None,
+        deadline: Deadline | None = None,
+    ) -> CollectionInfo:
+        """The collection; made if it is not there. Errors: those of `create`; SpaceMismatch and Conflict where it
+        exists with another model or other settings than those given."""
+        options = CollectionOptions(
+            model=model, precision=precision, dimensions=dimensions, chunking=chunking, lexical=lexical
+        )
+        try:
+            self._check_agrees(name, options)
+        except UnknownCollection:
+            return self._create(name, options)
+        return self.get(name)
+
+    def get(self, name: str, *, deadline: Deadline | None = None) -> CollectionInfo:
+        """One collection as it is now. Errors: UnknownCollection."""
+        with self._database.read() as ledger:
+            collection = collections.collection_named(ledger, name)
+            generation = collections.live_generation(ledger, collection.id)
+            counts = collections.counts(ledger, collection.id, generation.id)
+        return _info(collection, generation, counts)
+
+    def list(self, *, deadline: Deadline | None = None) -> list[CollectionInfo]:
+        """All collections, by name."""
+        with self._database.read() as ledger:
+            names = [collection.name for collection in collections.collections(ledger)]
+        return [self.get(name) for name in names]
+
+    def delete(self, name: str, *, deadline: Deadline | None = None) -> None:
+        """Delete a collection with its documents and index. Errors: UnknownCollection."""
+        opened = self._shelf.take_off(name)
+        with self._database.write() as ledger:
+            collections.delete_collection(ledger, opened.collection.id)
+        for each in opened.generations:
+            each.close()
+            shutil.rmtree(self._shelf.parts.home / "indexes" / str(each.generation.id), ignore_errors=True)
+
+    def compact(
+        self,
+        name: str,
+        *,
+        progress: Callable[[Progress], None] | None = None,
+        deadline: Deadline | None = None,
+    ) -> None:
+        """Build the collection's index anew beside the one that answers, in a child process, and swap it in."""
+        opened = self._shelf.get(name)
+        tell = progress or (lambda _: None)
+        for generation, indexer in zip(opened.generations, opened.indexers, strict=True):
+            tell(Progress(stage="compact", done=0, total=None, unit="indexes"))
+            compact(generation, indexer, deadline or Deadline.never())
+            tell(Progress(stage="compact", done=1, total=1, unit="indexes"))
+
+    def _create(self, name: str, options: CollectionOptions) -> CollectionInfo:
+        if not _NAME.fullmatch(name):
+            raise InvalidInput(
+                reason=f"{name!r} is not a collection's name: use 1 to 100 letters, digits, '.', '_' and '-', "
+                "beginning with a letter or digit."
+            )
+        model = options.model or self._settings.model
+        precision = options.precision or self._settings.precision
+        embedder = self._shelf.parts.open_embedder(model, precision, options.dimensions)
+        with self._database.write() as ledger:
+            collection_id = collections.add_collection(ledger, name, model, precision)
+            generation = self._first_generation(collection_id, embedder, options)
+            generation_id = collections.add_generation(ledger, generation)
+            collections.set_index_folder(ledger, generation_id, new_index_folder(generation_id))
+        return self.get(name)
+
+    def _first_generation(self, collection_id: int, embedder: Embedder, options: CollectionOptions) -> Generation:
+        chunking = options.chunking or ChunkingSettings(
+            chunker=self._settings.chunker,
+            max_tokens=self._settings.chunk_tokens,
+            overlap_tokens=self._settings.chunk_overlap_tokens,
+            with_context=self._settings.with_context,
+        )
+        return Generation(
+            id=0,
+            collection_id=collection_id,
+            state="live",
+            space=embedder.space,
+            chunking=fit_to_window(chunking, readable_tokens(embedder)),
+            lexical=options.lexical or LexicalSettings(),
+            index_folder="",
+        )
+
+    def _check_agrees(self, name: str, options: CollectionOptions) -> None:
+        """Errors: UnknownCollection, SpaceMismatch, Conflict."""
+        with self._database.read() as ledger:
+            collection = collections.collection_named(ledger, name)
+            generation = collections.live_generation(ledger, collection.id)
+        if options.model or options.precision or options.dimensions:
+            found = self._shelf.parts.open_embedder(
+                options.model or collection.model,
+                options.precision or collection.precision,
+                options.dimensions or generation.space.dimensions,
+            )
+            if not found.space.searchable_with(generation.space):
+                expected = generation.space.describe()
+                raise SpaceMismatch(collection=name, expected=expected, found=found.space.describe())
+        for what, given, existing in (
+            ("chunking", options.chunking, generation.chunking),
+            ("lexical", options.lexical, generation.lexical),
+        ):
+            if given is not None and given != existing:
+                raise Conflict(
+                    reason=f"Collection {name!r} exists with other {what} settings: {existing}. Leave them out, or "
+                    "index into a new collection."
+                )
+
+
+def iso_time(seconds: float) -> str:
+    """Seconds since the epoch as ISO 8601 in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+def _info(collection: Collection, generation: Generation, counts: collections.Counts) -> CollectionInfo:
+    return CollectionInfo(
+        name=collection.name,
+        model=collection.model,
+        precision=generation.space.precision,
+        dimensions=generation.space.dimensions,
+        space=generation.space.fingerprint,
+        state=generation.state,
+        chunking=generation.chunking,
+        lexical=generation.lexical,
+        created_at=iso_time(collection.created_at),
+        **msgspec.structs.asdict(counts),
+    )

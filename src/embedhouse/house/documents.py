@@ -1,0 +1,183 @@
+"""`house.documents`: what users put in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+
+from embedhouse.chunking.document_vectors import centroid_of_largest_cluster, mean_vector
+from embedhouse.domain.deadline import Deadline
+from embedhouse.domain.documents import Document, Metadata
+from embedhouse.domain.errors import InvalidInput, UnknownDocument
+from embedhouse.domain.filters import Filter, matches, parse_filter
+from embedhouse.domain.reports import DocumentPage, DocumentView, Wait, WriteReport
+from embedhouse.house.collections import iso_time
+from embedhouse.house.shelf import OpenCollection, Shelf
+from embedhouse.ledger import chunks, documents
+from embedhouse.ledger.documents import StoredDocument
+
+__all__ = ["Documents"]
+
+_PAGE = 200
+_MAX_LIMIT = 1000
+
+
+class Documents:
+    """Put documents in, take them out, look at them. Thread-safe."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+        self._database = shelf.parts.database
+
+    def upsert(
+        self,
+        collection: str,
+        batch: Sequence[Document],
+        *,
+        wait: Wait = "indexed",
+        deadline: Deadline | None = None,
+    ) -> WriteReport:
+        """Add or replace documents by id. Once it returns nothing of it can be lost; with `wait` "indexed" it is
+        found by searches too. Bad documents are `failures` of the report. Errors: UnknownCollection, DuplicateId.
+        """
+        opened = self._shelf.get(collection)
+        report = opened.writer.upsert(batch)
+        return self._waited(opened, report, wait, deadline or Deadline.never())
+
+    def update_metadata(
+        self,
+        collection: str,
+        id: str,
+        metadata: Metadata,
+        *,
+        replace: bool = False,
+        deadline: Deadline | None = None,
+    ) -> None:
+        """Change a document's metadata without embedding anything: merge (None deletes a key), or replace."""
+        opened = self._shelf.get(collection)
+        stored = self._stored(opened, id)
+        if not replace:
+            merged = stored.document.metadata | metadata
+            metadata = {key: value for key, value in merged.items() if value is not None}
+        opened.writer.set_metadata(stored.pk, id, metadata)
+        opened.drain(deadline or Deadline.never())
+
+    def delete(
+        self,
+        collection: str,
+        *,
+        ids: Sequence[str] | None = None,
+        filter: dict[str, Any] | None = None,
+        deadline: Deadline | None = None,
+    ) -> int:
+        """Delete documents by id or by filter; how many there were. Unknown ids count as deleted before."""
+        if (ids is None) == (filter is None):
+            raise InvalidInput(reason="Say what to delete: either ids or a filter.")
+        opened = self._shelf.get(collection)
+        deadline = deadline or Deadline.never()
+        if ids is not None:
+            with self._database.read() as ledger:
+                known = documents.known_documents(ledger, opened.collection.id, list(dict.fromkeys(ids)))
+            pks = [found.pk for found in known.values()]
+        else:
+            only = parse_filter(filter or {})
+            pks = [stored.pk for stored in self._matching(opened, only, "", deadline)]
+        opened.writer.delete(pks)
+        opened.drain(deadline)
+        return len(pks)
+
+    def get(self, collection: str, id: str, *, deadline: Deadline | None = None) -> DocumentView:
+        """One document. Errors: UnknownCollection, UnknownDocument."""
+        return _view(self._stored(self._shelf.get(collection), id), with_text=True)
+
+    def list(
+        self,
+        collection: str,
+        *,
+        filter: dict[str, Any] | None = None,
+        limit: int = 100,
+        after: str = "",
+        with_text: bool = False,
+        deadline: Deadline | None = None,
+    ) -> DocumentPage:
+        """Documents in id order, `limit` (1 to 1000) at a time. Pass a page's `next` as `after` for the next."""
+        if not 1 <= limit <= _MAX_LIMIT:
+            raise InvalidInput(reason=f"limit is {limit}; ask for 1 to {_MAX_LIMIT} documents a page.")
+        opened = self._shelf.get(collection)
+        only = None if filter is None else parse_filter(filter)
+        page: list[DocumentView] = []
+        for stored in self._matching(opened, only, after, deadline or Deadline.never()):
+            if len(page) == limit:
+                return DocumentPage(documents=page, next=page[-1].id)
+            page.append(_view(stored, with_text=with_text))
+        return DocumentPage(documents=page, next=None)
+
+    def vector(
+        self,
+        collection: str,
+        id: str,
+        *,
+        kind: Literal["mean", "centroid"] = "mean",
+        deadline: Deadline | None = None,
+    ) -> Sequence[float]:
+        """A document's own vector: the mean of its chunks, or the centroid of their largest cluster."""
+        opened = self._shelf.get(collection)
+        stored = self._stored(opened, id)
+        with self._database.read() as ledger:
+            keys = chunks.keys_of(ledger, opened.live.generation.id, [stored.pk])
+        found = opened.ask(lambda index: index.vectors(keys), deadline or Deadline.never())
+        if not found:
+            raise InvalidInput(reason=f"Document {id!r} has no indexed chunk yet.")
+        rows = np.stack([found[key] for key in sorted(found)])
+        vector = mean_vector(rows) if kind == "mean" else centroid_of_largest_cluster(rows)
+        return [float(value) for value in vector]
+
+    def _waited(self, opened: OpenCollection, report: WriteReport, wait: Wait, deadline: Deadline) -> WriteReport:
+        if wait == "accepted":
+            pending = report.chunks
+            self._shelf.index_soon(opened)
+            return msgspec.structs.replace(report, pending_chunks=pending)
+        drained = opened.drain(deadline)
+        return msgspec.structs.replace(
+            report,
+            tokens=sum(each.tokens for each in drained),
+            cached_chunks=sum(each.cached_chunks for each in drained),
+        )
+
+    def _stored(self, opened: OpenCollection, id: str) -> StoredDocument:
+        with self._database.read() as ledger:
+            found = documents.documents_by_id(ledger, opened.collection.id, [id])
+        if id not in found:
+            raise UnknownDocument(collection=opened.collection.name, id=id)
+        return found[id]
+
+    def _matching(
+        self, opened: OpenCollection, only: Filter | None, after: str, deadline: Deadline
+    ) -> Iterator[StoredDocument]:
+        while True:
+            deadline.check("listing documents")
+            with self._database.read() as ledger:
+                page = list(documents.documents_after(ledger, opened.collection.id, after, _PAGE))
+            for stored in page:
+                if only is None or matches(only, stored.document.metadata):
+                    yield stored
+            if len(page) < _PAGE:
+                return
+            after = page[-1].document.id
+
+
+def _view(stored: StoredDocument, *, with_text: bool) -> DocumentView:
+    document = stored.document
+    return DocumentView(
+        id=document.id,
+        title=document.title,
+        text=document.text if with_text else "",
+        source=document.source,
+        metadata=document.metadata,
+        content_hash=stored.content_hash.hex(),
+        chunks=stored.chunks,
+        updated_at=iso_time(stored.updated_at),
+    )

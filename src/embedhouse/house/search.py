@@ -1,0 +1,129 @@
+"""`house.search`: ask a collection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from typing import Any, TypeVar
+
+import msgspec
+
+from embedhouse.domain.deadline import Deadline
+from embedhouse.domain.errors import InvalidInput
+from embedhouse.domain.hits import SearchQuery, SearchResult
+from embedhouse.domain.reports import SimilarPair
+from embedhouse.house.lazy_embedder import LazyEmbedder
+from embedhouse.house.ledger_reader import LedgerReader
+from embedhouse.house.shelf import OpenCollection, Shelf
+from embedhouse.indexes.analyzer import get_analyzer
+from embedhouse.ledger import documents
+from embedhouse.ports import Index
+from embedhouse.search.near_duplicates import near_duplicates
+from embedhouse.search.parts import SearchParts
+from embedhouse.search.recommend import Recommender, Strategy, Wanted
+from embedhouse.search.searcher import Searcher
+
+__all__ = ["Search"]
+
+Result = TypeVar("Result")
+
+_IDS_PER_PAGE = 5000
+
+
+class Search:
+    """Searches, called like a function: `house.search("docs", "how to rotate keys", k=5)`. Thread-safe."""
+
+    def __init__(self, shelf: Shelf, executor: Executor) -> None:
+        self._shelf = shelf
+        self._executor = executor
+
+    def __call__(
+        self, collection: str, query: str | SearchQuery, *, deadline: Deadline | None = None, **fields: Any
+    ) -> SearchResult:
+        """Hits, best first. `fields` are those of SearchQuery: k, mode, fusion, filter, documents, explain.
+
+        Errors: UnknownCollection, InvalidText, InvalidInput, InvalidFilter, TooLarge, SpaceMismatch.
+        """
+        asked = _query(query, fields)
+        within = deadline or Deadline.never()
+        return self._ask(collection, lambda parts: Searcher(parts).search(asked, within), within)
+
+    def more_like(
+        self,
+        collection: str,
+        document_id: str,
+        *,
+        k: int = 10,
+        filter: dict[str, Any] | None = None,
+        documents: bool = True,
+        deadline: Deadline | None = None,
+    ) -> SearchResult:
+        """What is nearest in meaning to a document, itself left out. Errors: UnknownDocument."""
+        within = deadline or Deadline.never()
+        wanted = Wanted(liked=[document_id], k=k, filter=filter, documents=documents)
+        return self._ask(collection, lambda parts: Recommender(parts).recommend(wanted, within), within)
+
+    def recommend(
+        self,
+        collection: str,
+        *,
+        liked: Sequence[str],
+        disliked: Sequence[str] = (),
+        k: int = 10,
+        filter: dict[str, Any] | None = None,
+        documents: bool = True,
+        strategy: Strategy = "average",
+        deadline: Deadline | None = None,
+    ) -> SearchResult:
+        """Documents near those liked and away from those disliked. Errors: UnknownDocument, InvalidInput."""
+        within = deadline or Deadline.never()
+        wanted = Wanted(liked=liked, disliked=disliked, k=k, filter=filter, documents=documents, strategy=strategy)
+        return self._ask(collection, lambda parts: Recommender(parts).recommend(wanted, within), within)
+
+    def near_duplicates(
+        self,
+        collection: str,
+        *,
+        threshold: float = 0.95,
+        limit: int = 1000,
+        deadline: Deadline | None = None,
+    ) -> list[SimilarPair]:
+        """Pairs of documents whose vectors have at least this cosine, most similar first."""
+        within = deadline or Deadline.never()
+        ids = self._document_ids(self._shelf.get(collection))
+        return self._ask(collection, lambda parts: near_duplicates(parts, ids, threshold, limit, within), within)
+
+    def _ask(self, collection: str, question: Callable[[SearchParts], Result], deadline: Deadline) -> Result:
+        opened = self._shelf.get(collection)
+        return opened.ask(lambda index: question(self._parts(opened, index)), deadline)
+
+    def _parts(self, opened: OpenCollection, index: Index) -> SearchParts:
+        reader = LedgerReader(self._shelf.parts.database, opened.live.generation.id)
+        return SearchParts(
+            collection=opened.collection.name,
+            index=index,
+            embedder=LazyEmbedder(opened.live),
+            chunks=reader,
+            background=reader,
+            analyzer=get_analyzer(opened.live.generation.lexical.analyzer),
+            executor=self._executor,
+        )
+
+    def _document_ids(self, opened: OpenCollection) -> Iterator[str]:
+        after = ""
+        while True:
+            with self._shelf.parts.database.read() as ledger:
+                page = documents.ids_after(ledger, opened.collection.id, after, _IDS_PER_PAGE)
+            yield from page
+            if len(page) < _IDS_PER_PAGE:
+                return
+            after = page[-1]
+
+
+def _query(query: str | SearchQuery, fields: dict[str, Any]) -> SearchQuery:
+    try:
+        if isinstance(query, SearchQuery):
+            return msgspec.structs.replace(query, **fields)
+        return SearchQuery(text=query, **fields)
+    except (TypeError, AttributeError) as error:
+        raise InvalidInput(reason=f"{error}. A search takes: {', '.join(SearchQuery.__struct_fields__)}.") from None

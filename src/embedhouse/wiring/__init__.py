@@ -1,0 +1,85 @@
+"""The only place that picks concrete parts from the settings."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from embedhouse.cache.sqlite import SqliteVectorCache
+from embedhouse.chunking.chunkers import make_chunker
+from embedhouse.domain.collections import LexicalSettings
+from embedhouse.house import House
+from embedhouse.indexes.qdrant import QdrantEdgeIndex
+from embedhouse.indexing.parts import Parts
+from embedhouse.ledger.database import Database
+from embedhouse.models.store import ModelStore
+from embedhouse.settings import Settings, load_settings
+from embedhouse.wiring.child import build_in_child
+from embedhouse.wiring.lock import HouseLock
+from embedhouse.wiring.model_pool import ModelPool
+from embedhouse.wiring.paths import cache_path, ledger_path
+
+__all__ = ["Embedhouse", "open_house"]
+
+
+class Embedhouse(House):
+    """An open house: `with Embedhouse("~/house") as house: house.search("notes", "when does the lease end")`.
+
+    home: the folder with its state; without it EMBEDHOUSE_HOME, or the platform's data folder. `settings` are
+    those of `embedhouse config show`, by name.
+    Errors: HouseLocked, ReadOnly, DiskFull, LedgerTooNew, InvalidSetting.
+    """
+
+    def __init__(self, home: Path | str | None = None, **settings: object) -> None:
+        self._open(load_settings({"home": home, **settings}, os.environ))
+
+    def _open(self, settings: Settings) -> None:
+        home = settings.home
+        self._lock = HouseLock(home)
+        try:
+            database = Database(ledger_path(home))
+            cache = SqliteVectorCache(cache_path(home))
+        except BaseException:
+            self._lock.release()
+            raise
+        store = ModelStore(
+            settings.models_folder,
+            offline=settings.offline,
+            hub_url=settings.hub_url,
+            token=settings.hub_token or None,
+        )
+        self._pool = ModelPool(store, cache, settings.threads)
+        parts = Parts(
+            home=home,
+            database=database,
+            cache=cache,
+            open_embedder=self._pool.open,
+            open_index=_open_index,
+            make_chunker=make_chunker,
+            build_in_child=build_in_child,
+        )
+        super().__init__(parts, store, settings)
+
+    def announce(self, url: str) -> None:
+        """Say under which URL this house is served, for `status` and for other processes."""
+        super().announce(url)
+        self._lock.announce(url)
+
+    def close(self) -> None:
+        """Finish what is under way, flush and release everything."""
+        try:
+            super().close()
+            self._pool.close()
+        finally:
+            self._lock.release()
+
+
+def open_house(settings: Settings) -> Embedhouse:
+    """The house that these settings describe."""
+    house = Embedhouse.__new__(Embedhouse)
+    house._open(settings)
+    return house
+
+
+def _open_index(folder: Path, dimensions: int, lexical: LexicalSettings) -> QdrantEdgeIndex:
+    return QdrantEdgeIndex.open(folder, dimensions=dimensions, lexical=lexical)
