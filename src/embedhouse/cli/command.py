@@ -88,7 +88,6 @@ def _run(function: Callable[..., None], common: dict[str, Any], arguments: dict[
     as_json = bool(common["json_"])
     try:
         settings = load_settings(_overrides(common), os.environ, origin="flag")
-        _configure_logging(settings.log_level)
         function(Shell(settings, as_json=as_json), **arguments)
     except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError):
         raise
@@ -116,10 +115,3 @@ def _overrides(common: Mapping[str, Any]) -> dict[str, object]:
     if common["debug"]:
         overrides["log_level"] = "debug"
     return overrides
-
-
-def _configure_logging(level: str) -> None:
-    """Logs go to stderr, so that stdout holds results alone."""
-    import logging
-
-    logging.basicConfig(level=level.upper(), format="%(levelname)s %(name)s: %(message)s")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import filelock
 
 from embedhouse.domain.errors import HouseLocked
-from embedhouse.domain.holder import LOCK_FILE, Holder, read_holder
+from embedhouse.domain.holder import LOCK_FILE, read_holder
 from embedhouse.settings import Settings
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AnyHouse", "connect", "server_url"]
 
-_SERVER_START_S = 15.0
+_SERVER_START_S = 1.0
 _POLL_S = 0.1
 
 
@@ -32,31 +32,29 @@ def connect(settings: Settings) -> Iterator[AnyHouse]:
 
     Errors: HouseLocked where another process holds the folder and does not serve.
     """
-    server = _server(settings)
-    with _open_here(settings) if server is None else server as house:
+    with _remote(settings) or _open_here(settings) as house:
         yield house
 
 
-def server_url(settings: Settings) -> str | None:
-    """Where the server answers that holds this home; None if none does. Waits for one that is just starting."""
-    deadline = time.monotonic() + _SERVER_START_S
-    while (holder := _serving_holder(settings.home)) is not None:
-        if holder.url is not None:
-            return holder.url
-        if time.monotonic() > deadline:
-            raise HouseLocked(home=settings.home, pid=holder.pid)
-        time.sleep(_POLL_S)
-    return None
-
-
-def _open_here(settings: Settings) -> House:
+def _open_here(settings: Settings) -> AnyHouse:
+    from embedhouse.cli.logs import configure_logging
     from embedhouse.wiring import open_house
 
-    return open_house(settings)
+    configure_logging(settings.log_level)
+    try:
+        return open_house(settings)
+    except HouseLocked:
+        # It may be a server that has only just taken the house.
+        until = time.monotonic() + _SERVER_START_S
+        while time.monotonic() < until:
+            if (server := _remote(settings)) is not None:
+                return server
+            time.sleep(_POLL_S)
+        raise
 
 
-def _server(settings: Settings) -> RemoteHouse | None:
-    url = server_url(settings)
+def _remote(settings: Settings) -> RemoteHouse | None:
+    url = server_url(settings.home)
     if url is None:
         return None
     from embedhouse.cli.remote import RemoteHouse
@@ -64,10 +62,12 @@ def _server(settings: Settings) -> RemoteHouse | None:
     return RemoteHouse(url, settings)
 
 
-def _serving_holder(home: Path) -> Holder | None:
-    """The server process that holds the home right now, whatever a crashed one left behind."""
+def server_url(home: Path) -> str | None:
+    """Where the server answers that holds this home right now, whatever a crashed one left behind."""
     holder = read_holder(home)
-    return holder if holder is not None and holder.serves and _is_locked(home / LOCK_FILE) else None
+    if holder is None or holder.url is None:
+        return None
+    return holder.url if _is_locked(home / LOCK_FILE) else None
 
 
 def _is_locked(lock_file: Path) -> bool:

@@ -61,7 +61,8 @@ def _amount(step: Progress) -> str:
 
 def _quantity(number: float, unit: str) -> str:
     if unit != "bytes":
-        return f"{number:,.0f} {unit}"
+        digits = 0 if number >= 10 or number == int(number) else 1
+        return f"{number:,.{digits}f} {unit}"
     for name in ("B", "KiB", "MiB"):
         if number < _KIB:
             return f"{number:.1f} {name}" if name != "B" else f"{number:.0f} B"

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import functools
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from embedhouse.cli.command import command
 from embedhouse.cli.shell import Shell
+from embedhouse.settings import Settings
+
+if TYPE_CHECKING:
+    from embedhouse.house import House
 
 
 @functools.partial(command, sets=("host", "port"))
@@ -23,10 +27,19 @@ def serve(
     port: Annotated[int | None, typer.Option("--port", help="[default: 7700]")] = None,
 ) -> None:
     """Serve the house over HTTP until Ctrl-C. Other commands then go through the server."""
-    from embedhouse.api.server import serve as serve_house
+    from embedhouse.api.server import HouseServer
+    from embedhouse.cli.logs import configure_logging
     from embedhouse.wiring import open_house
+
+    configure_logging(shell.settings.log_level)
+
+    def open_announced(settings: Settings) -> House:
+        house = open_house(settings)
+        house.announce(server.url)
+        return house
 
     def ready(url: str) -> None:
         shell.note(f"Embedhouse serves {shell.settings.home} at {url} (Ctrl-C stops it)")
 
-    serve_house(open_house, shell.settings, on_ready=ready)
+    server = HouseServer(open_announced, shell.settings, on_ready=ready)
+    server.run_until_stopped()

@@ -30,9 +30,12 @@ class _ErrorAnswer(msgspec.Struct):
     error: _ErrorBody
 
 
+_NOTHING = msgspec.Raw()
+
+
 class _Event(msgspec.Struct):
     progress: Progress | None = None
-    report: msgspec.Raw | None = None
+    report: msgspec.Raw = _NOTHING
     error: _ErrorBody | None = None
 
 
@@ -67,7 +70,7 @@ class Wire:
                 progress(event.progress)
             if event.error is not None:
                 raise error_from_wire(event.error.code, event.error.message, event.error.fields)
-            if event.report is not None:
+            if event.report:
                 return msgspec.json.decode(event.report, type=kind)
         raise EmbedhouseError(reason=f"The server at {self.url} stopped half-way. Run the same command again.")
 

@@ -20,11 +20,6 @@ class Holder(msgspec.Struct, frozen=True):
     started_at: str = ""
     command: str = ""
 
-    @property
-    def serves(self) -> bool:
-        """Whether it is a server, or is about to be one."""
-        return self.url is not None or "serve" in self.command.split()
-
 
 def read_holder(home: Path) -> Holder | None:
     """What the holder last wrote; it may be dead."""
