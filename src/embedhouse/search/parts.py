@@ -16,7 +16,9 @@ __all__ = ["Analyzer", "Background", "ChunkReader", "SearchParts"]
 
 
 class Analyzer(Protocol):
-    """Text to terms, as the collection's lexical index makes them."""
+    """Text to terms, as the collection's lexical index makes them. Hashable: what it made is remembered."""
+
+    def __hash__(self) -> int: ...
 
     def terms(self, text: str) -> list[str]:
         """The text's terms in order."""
