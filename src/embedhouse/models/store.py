@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 from filelock import FileLock
 
-from embedhouse.domain.errors import (
-    DiskFull,
-    DownloadFailed,
-    ModelDamaged,
-    ModelUnsupported,
-    Offline,
-    ReadOnly,
-    UnknownModel,
-)
+from embedhouse.domain.errors import DownloadFailed, ModelDamaged, ModelUnsupported, Offline, UnknownModel
+from embedhouse.models.durable import appear, storage_errors
 from embedhouse.models.forms import is_small, needed_weights
 from embedhouse.models.hub import Hub, HubFile, Listing
 from embedhouse.models.manifest import (
@@ -90,7 +81,7 @@ class ModelStore:
             return kept
         if self._offline:
             raise Offline(what=f"Model {name!r}")
-        with _storage_errors(self.folder):
+        with storage_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             with FileLock(self.folder / f".{_folder_name(name, revision)}.lock"):
                 # Another process may have fetched it while this one waited.
@@ -108,7 +99,7 @@ class ModelStore:
     def remove(self, name: str) -> None:
         """Delete a model, all its revisions, from the store; UnknownModel where it is not there."""
         folders = self._folders(name)
-        with _storage_errors(self.folder):
+        with storage_errors(self.folder):
             for folder in folders:
                 # Renamed first, so that a removal that is killed leaves no half of a model behind.
                 gone = self.folder / f".removed-{uuid.uuid4().hex}"
@@ -195,10 +186,8 @@ class ModelStore:
             shutil.rmtree(partial)
             raise
         (partial / MANIFEST_NAME).write_bytes(msgspec.json.format(msgspec.json.encode(manifest)))
-        _sync_tree(partial)
         final = self.folder / _folder_name(manifest.name, manifest.requested)
-        partial.rename(final)
-        _sync(self.folder)
+        appear(partial, final)
         return _in_store(final)
 
 
@@ -278,29 +267,3 @@ def _described(folder: Path, manifest: Manifest) -> ModelFiles:
         content_sha256=content_sha256(manifest.files),
         source=msgspec.convert(manifest.source, ModelSource),
     )
-
-
-def _sync_tree(folder: Path) -> None:
-    for path in folder.rglob("*"):
-        _sync(path)
-    _sync(folder)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def _storage_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFull(path=path) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise ReadOnly(path=path) from error
-        raise

