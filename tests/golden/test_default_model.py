@@ -10,7 +10,13 @@ import pytest
 
 from embedhouse.domain.deadline import Deadline
 from embedhouse.models.golden import golden_texts
-from embedhouse.models.local import LocalEmbedder, LocalModelSettings, PrecisionName, cpu_precisions, open_local_model
+from embedhouse.models.local import (
+    LocalEmbedder,
+    LocalModelSettings,
+    PrecisionName,
+    cpu_precisions,
+    open_local_model,
+)
 from embedhouse.models.parity import Parity, check_model
 
 pytestmark = pytest.mark.model

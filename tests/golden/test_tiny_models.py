@@ -11,7 +11,13 @@ from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.embeddings import Vectors
 from embedhouse.domain.spaces import Role
 from embedhouse.models.golden import golden_texts
-from embedhouse.models.local import LocalEmbedder, LocalModelSettings, PrecisionName, cpu_precisions, open_local_model
+from embedhouse.models.local import (
+    LocalEmbedder,
+    LocalModelSettings,
+    PrecisionName,
+    cpu_precisions,
+    open_local_model,
+)
 
 TINY = Path(__file__).parent / "data" / "tiny"
 NAMES = sorted(folder.name for folder in TINY.iterdir())

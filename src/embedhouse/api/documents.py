@@ -163,7 +163,7 @@ async def get_vector(
     vector = await interactive(
         request, lambda house, deadline: house.documents.vector(name, wanted, kind=kind, deadline=deadline)
     )
-    return VectorBody(vector=vector)
+    return VectorBody(vector=list(vector))
 
 
 ROUTES = [

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import msgspec
 from litestar import Response, get
+from litestar.openapi.datastructures import ResponseSpec
 
 from embedhouse.api.bodies import Health, Models, Ready
 from embedhouse.api.errors import failures
@@ -28,7 +28,7 @@ def health() -> Health:
     tags=_TAGS,
     sync_to_thread=False,
     security=[],
-    responses={503: failures()[503]},
+    responses={503: ResponseSpec(Ready, generate_examples=False, description="Not yet.")},
 )
 def ready(request: ApiRequest) -> Response[Ready]:
     """200 when searches are answered at full speed, 503 until then."""
@@ -39,14 +39,15 @@ def ready(request: ApiRequest) -> Response[Ready]:
 @get("/status", summary="Collections, sizes, counters and stage timings", tags=_TAGS, responses=failures())
 async def status(request: ApiRequest) -> HouseStatus:
     """The whole house. `clean`: nothing is pending, dead or damaged."""
-    found = await interactive(request, lambda house, deadline: house.status())
-    return msgspec.structs.replace(found, server=served_house(request).url)
+    return await interactive(request, lambda house, deadline: house.status())
 
 
 @get("/models", summary="The models on this machine", tags=_TAGS, responses=failures())
 async def models(request: ApiRequest) -> Models:
     """Every model whose files are here."""
-    return Models(models=await interactive(request, lambda house, deadline: house.models.list()))
+    return Models(
+        models=await interactive(request, lambda house, deadline: list(house.models.list(deadline=deadline)))
+    )
 
 
 ROUTES = [health, ready, status, models]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -18,9 +19,12 @@ from embedhouse.api.errors import error_detail, failures
 from embedhouse.api.gate import is_loopback
 from embedhouse.api.requests import ApiRequest
 from embedhouse.api.served import ServedHouse, served_house
+from embedhouse.domain.collections import CollectionOptions
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.errors import Forbidden, InvalidInput
 from embedhouse.domain.reports import CollectionInfo, IndexReport, Progress
+from embedhouse.settings import Settings
+from embedhouse.sources import ReadSettings
 
 if TYPE_CHECKING:
     from embedhouse.house import House
@@ -39,6 +43,8 @@ class IndexRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Absolute paths of files and folders on the server's machine."""
 
     paths: Annotated[list[str], Meta(examples=[["/home/me/notes"]])]
+    read: ReadSettings | None = None
+    create: CollectionOptions | None = None
     prune: Annotated[bool, Meta(description="Delete documents whose files are gone.")] = False
 
 
@@ -114,11 +120,16 @@ async def _stream(request: ApiRequest, work: Callable[[House, Deadline, OnProgre
 async def index_files(request: ApiRequest, name: FromPath[str], data: JSONBody[IndexRequest]) -> Stream:
     """Only for callers on the server's own machine. Closing the connection stops it; the next run resumes."""
     _check_local(request)
-    if not data.paths:
-        raise InvalidInput(reason="There is no path. Send at least one.")
+    if not data.paths or not all(map(os.path.isabs, data.paths)):
+        raise InvalidInput(
+            reason="Send at least one path, and absolute paths only: the server has a folder of its own."
+        )
+    read = _within_limits(data.read, served_house(request).settings)
 
     def work(house: House, deadline: Deadline, tell: OnProgress) -> IndexReport:
-        return house.index(name, data.paths, prune=data.prune, progress=tell, deadline=deadline)
+        return house.index(
+            name, data.paths, read=read, create=data.create, prune=data.prune, progress=tell, deadline=deadline
+        )
 
     return await _stream(request, work)
 
@@ -139,6 +150,11 @@ async def compact(request: ApiRequest, name: FromPath[str], data: JSONBody[Compa
         return house.collections.get(name, deadline=deadline)
 
     return await _stream(request, work)
+
+
+def _within_limits(read: ReadSettings | None, settings: Settings) -> ReadSettings:
+    wanted = read or ReadSettings()
+    return msgspec.structs.replace(wanted, max_text_bytes=min(wanted.max_text_bytes, settings.max_text_bytes))
 
 
 def _check_local(request: ApiRequest) -> None:

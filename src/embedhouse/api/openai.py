@@ -171,7 +171,7 @@ def _base64(vector: Vectors) -> str:
 @get("/v1/models", summary="Models, as OpenAI's", tags=_TAGS, responses=_failures())
 async def list_models(request: ApiRequest) -> ModelList:
     """The models on this machine."""
-    found = await interactive(request, lambda house, deadline: house.models.list())
+    found = await interactive(request, lambda house, deadline: house.models.list(deadline=deadline))
     return ModelList(data=[ModelItem(id=one.name) for one in found])
 
 
@@ -180,7 +180,7 @@ async def get_model(request: ApiRequest) -> ModelItem:
     """One model by name; the name's slash may be percent-encoded or not."""
     raw = request.scope["raw_path"].decode("ascii", "replace").split("?", 1)[0]
     name = unquote(raw.split("/", 3)[3])
-    found = await interactive(request, lambda house, deadline: house.models.list())
+    found = await interactive(request, lambda house, deadline: house.models.list(deadline=deadline))
     if all(one.name != name for one in found):
         raise UnknownModel(name=name, reason="it is not on this machine")
     return ModelItem(id=name)

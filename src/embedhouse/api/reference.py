@@ -84,6 +84,7 @@ def _config() -> OpenAPIConfig:
         components=Components(security_schemes={"bearer": key, "key": header}),
         security=[{"bearer": []}, {"key": []}, {}],
         use_handler_docstrings=True,
+        operation_id_creator=lambda handler, method, path: handler.handler_name,
     )
 
 

@@ -34,14 +34,12 @@ _WARM_UP_AGAIN_S = 15.0
 class ServedHouse:
     """One house behind one server.
 
-    Queries and bulk writes have threads of their own, so that neither waits for the other's. `url` is set by the
-    server once it is known.
+    Queries and bulk writes have threads of their own, so that neither waits for the other's.
     """
 
     def __init__(self, open_house: Callable[[], House], settings: Settings) -> None:
         self._open_house = open_house
         self.settings = settings
-        self.url: str | None = None
         self.closing = False
         self._house: House | None = None
         self._ready = Ready(ready=False, reason="the house is opening")

@@ -57,12 +57,13 @@ class HouseServer(uvicorn.Server):
         self._on_ready = on_ready
         self._failure: BaseException | None = None
         self._socket = _listen(settings)
-        self.url = self._served.url = _url(self._socket, settings.host)
+        self.url = _url(self._socket, settings.host)
         app = create_app_for(self._served, on_open=self._opened, on_failure=self._failed)
         super().__init__(
             uvicorn.Config(
                 app,
                 log_config=None,
+                log_level="warning",
                 access_log=False,
                 lifespan="on",
                 server_header=False,
@@ -100,6 +101,7 @@ class HouseServer(uvicorn.Server):
                 signal.signal(number, handler)
 
     def _opened(self) -> None:
+        self._served.house.announce(self.url)
         if self._on_ready is not None:
             self._on_ready(self.url)
 

@@ -13,7 +13,12 @@ from embedhouse.domain.embeddings import Embeddings, TokenEmbeddings
 from embedhouse.domain.spaces import Lane, Role, Space
 from embedhouse.ports import Embedder, Tokenizer, VectorCache
 
-__all__ = ["CachedEmbedder"]
+__all__ = ["CachedEmbedder", "text_sha256"]
+
+
+def text_sha256(space: Space, role: Role, text: str) -> bytes:
+    """SHA-256 of the exact bytes that are embedded: the prompt is part of them."""
+    return hashlib.sha256((space.prompt(role) + text).encode()).digest()
 
 
 class CachedEmbedder:
@@ -70,13 +75,11 @@ class CachedEmbedder:
 
     def _distinct(self, texts: Sequence[str], role: Role) -> tuple[dict[bytes, int], list[int]]:
         """Hash -> number of the first text that has it; and the row of each text among the hashes."""
-        prompt = self.space.prompt(role)
         first: dict[bytes, int] = {}
         rows: dict[bytes, int] = {}
         place: list[int] = []
         for number, text in enumerate(texts):
-            # Of the exact bytes that are embedded: the prompt is part of them.
-            key = hashlib.sha256((prompt + text).encode()).digest()
+            key = text_sha256(self.space, role, text)
             first.setdefault(key, number)
             place.append(rows.setdefault(key, len(rows)))
         return first, place

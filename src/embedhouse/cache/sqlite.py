@@ -162,4 +162,4 @@ def _is_sound(value: bytes, seed: int, text_sha256: bytes, dimensions: int) -> b
     if len(value) != _HEADER.size + dimensions * _FLOAT_BYTES:
         return False
     checksum = zlib.crc32(memoryview(value)[4:], zlib.crc32(text_sha256, seed))
-    return checksum == _HEADER.unpack_from(value)[0]
+    return checksum == int.from_bytes(value[:4], "little")

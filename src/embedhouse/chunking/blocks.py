@@ -1,39 +1,27 @@
-"""Text to blocks: paragraphs by blank lines, Markdown by CommonMark's block rules (markdown-it-py)."""
+"""Text to blocks: paragraphs by blank lines; Markdown's headings, code fences, list items and table rows.
+
+A scan by lines, not a parser: a full CommonMark parser is quadratic in some texts (a list nested a thousand deep),
+and of all that it knows only these decide where a chunk may end.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import cache
-from itertools import accumulate
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from embedhouse.chunking.packing import Boundary, Section
-
-if TYPE_CHECKING:
-    from markdown_it import MarkdownIt
-    from markdown_it.token import Token
 
 __all__ = ["Block", "markdown_blocks", "paragraph_blocks", "whole_block"]
 
 _BLANK_LINES = re.compile(r"(?:\r\n?|\n)[ \t]*(?:\r\n?|\n)\s*")
-# Without any of these a text has no other blocks than paragraphs, and need not be parsed.
-_MARKUP = re.compile(r"^[ \t]*(?:#|```|~~~|=+[ \t]*\r?$|-|[*+|>]|\d+[.)][ \t]|<|\[)|^(?: {4}|\t)|\|", re.MULTILINE)
-_LINE = re.compile(r"[^\r\n]*(?:\r\n?|\n|\Z)")
-_CODE = frozenset({"fence", "code_block", "html_block"})
-_BREAKS = {
-    "paragraph_open": Boundary.BLOCK,
-    "bullet_list_open": Boundary.BLOCK,
-    "ordered_list_open": Boundary.BLOCK,
-    "blockquote_open": Boundary.BLOCK,
-    "table_open": Boundary.BLOCK,
-    "hr": Boundary.BLOCK,
-    "fence": Boundary.BLOCK,
-    "code_block": Boundary.BLOCK,
-    "html_block": Boundary.BLOCK,
-    "list_item_open": Boundary.SENTENCE,
-    "tr_open": Boundary.SENTENCE,
-}
+_FENCE = re.compile(r" {0,3}(`{3,}(?=[^`]*$)|~{3,})(.*)$")
+_HEADING = re.compile(r" {0,3}(#{1,6})(?:[ \t](.*))?$")
+_UNDERLINE = re.compile(r" {0,3}(?:=+|-+)[ \t]*$")
+_ITEM = re.compile(r"[ \t]*(?:[-*+]|\d{1,9}[.)])[ \t]|[ \t]*\|")
+_FRONT_MATTER = "---"
+# The first characters of lines that are more than a paragraph's.
+_MARKERS = frozenset("#`~=-*+|0123456789")
 
 
 class Block(NamedTuple):
@@ -61,79 +49,108 @@ def paragraph_blocks(text: str) -> Iterator[Block]:
 
 
 def markdown_blocks(text: str) -> Iterator[Block]:
-    """Paragraphs, list items, table rows, code and headings, each under its section."""
-    if not _MARKUP.search(text):
-        yield from paragraph_blocks(text)
-        return
-    starts = _line_starts(text)
-    marks = _marks(_parser().parse(text))
-    yield from _between_marks(text, starts, marks)
+    """Paragraphs, list items, table rows, code and headings, each under its section. What follows a heading
+    directly is glued to it.
+
+    A heading is a line with 1 to 6 `#` in front, or a single line underlined with `=` or `-`; nothing inside a
+    code fence or front matter is one.
+    """
+    path: dict[int, str] = {}
+    section, after_heading = Section(), False
+    marks = _marks(text)
+    for place, mark in enumerate(marks):
+        end = marks[place + 1].start if place + 1 < len(marks) else len(text)
+        before = mark.before
+        if mark.heading:
+            is_deeper = after_heading and before < section.boundary
+            section = _under(path, mark.heading)
+            before = Boundary.GLUE if is_deeper else before
+        elif after_heading:
+            before = Boundary.GLUE
+        yield Block(mark.start, end, before, section, mark.by_lines)
+        after_heading = mark.heading is not None
 
 
 class _Mark(NamedTuple):
-    """What begins on a line. `heading` is (level, text) for a heading."""
+    """Where a block begins. `heading` is (level, title) for a heading."""
 
-    before: Boundary
+    start: int
+    before: Boundary = Boundary.BLOCK
     by_lines: bool = False
     heading: tuple[int, str] | None = None
 
 
-def _line_starts(text: str) -> list[int]:
-    return list(accumulate((len(line) for line in _LINE.findall(text)), initial=0))
+def _marks(text: str) -> list[_Mark]:
+    # Line ends of one kind, at unchanged offsets.
+    lines = text.replace("\r\n", " \n").replace("\r", "\n").split("\n") if "\r" in text else text.split("\n")
+    scan = _LineScan()
+    for line in lines:
+        scan.read(line)
+    return scan.marks
 
 
-@cache
-def _parser() -> MarkdownIt:
-    # Imported here: parsing Markdown is not needed by every command.
-    from markdown_it import MarkdownIt
+class _LineScan:
+    """Reads lines in order and notes where blocks begin."""
 
-    parser = MarkdownIt("commonmark").enable("table")
-    parser.core.ruler.disable(["inline", "text_join"])
-    return parser
+    def __init__(self) -> None:
+        self.marks: list[_Mark] = []
+        self._at = 0
+        self._fence = ""
+        # Lines of the paragraph under way; 0 where the next line begins a block.
+        self._paragraph_lines = 0
+        self._first_line = ""
+
+    def read(self, line: str) -> None:
+        """Take the next line, without its line end."""
+        if self._fence:
+            self._read_code(line)
+        elif not (bare := line.lstrip()):
+            self._paragraph_lines = 0
+        elif bare[0] not in _MARKERS or not self._read_marked(line):
+            if not self._paragraph_lines:
+                self.marks.append(_Mark(self._at))
+            self._paragraph_lines += 1
+            self._first_line = line
+        self._at += len(line) + 1
+
+    def _read_marked(self, line: str) -> bool:
+        """Whether the line is a heading, an underline, or the beginning of code, an item or a row."""
+        if self._at == 0 and line.rstrip() == _FRONT_MATTER:
+            self._open(_FRONT_MATTER)
+        elif fence := _FENCE.match(line):
+            self._open(fence[1])
+        elif heading := _HEADING.match(line):
+            self._head(self._at, len(heading[1]), _without_closing(heading[2] or ""))
+        elif self._paragraph_lines == 1 and _UNDERLINE.match(line):
+            self._head(self.marks.pop().start, 1 if "=" in line else 2, self._first_line.strip())
+        elif _ITEM.match(line):
+            self.marks.append(_Mark(self._at, Boundary.SENTENCE if self._paragraph_lines else Boundary.BLOCK))
+            # Not one line: what underlines a list item is no heading.
+            self._paragraph_lines = 2
+        else:
+            return False
+        return True
+
+    def _read_code(self, line: str) -> None:
+        bare = line.strip()
+        if len(bare) >= len(self._fence) and not bare.strip(self._fence[0]) and not line.startswith("    "):
+            self._fence = ""
+
+    def _open(self, fence: str) -> None:
+        self.marks.append(_Mark(self._at, by_lines=True))
+        self._fence = fence
+        self._paragraph_lines = 0
+
+    def _head(self, start: int, level: int, title: str) -> None:
+        self.marks.append(_Mark(start, Boundary.of_heading(level), heading=(level, title)))
+        self._paragraph_lines = 0
 
 
-def _marks(tokens: list[Token]) -> dict[int, _Mark]:
-    """Line -> the outermost block that begins there."""
-    marks: dict[int, _Mark] = {}
-    for place, token in enumerate(tokens):
-        if token.map is None:
-            continue
-        line, after = token.map
-        if token.type == "heading_open" and token.level == 0:
-            marks[line] = _heading_mark(token, tokens[place + 1])
-            marks.setdefault(after, _Mark(Boundary.BLOCK))
-        elif token.type in _BREAKS:
-            by_lines = token.type in _CODE
-            marks.setdefault(line, _Mark(_BREAKS[token.type], by_lines))
-            if by_lines:
-                marks.setdefault(after, _Mark(Boundary.BLOCK))
-    return marks
-
-
-def _heading_mark(opening: Token, inline: Token) -> _Mark:
-    level = int(opening.tag[1:])
-    return _Mark(Boundary.of_heading(level), heading=(level, inline.content.strip()))
-
-
-def _between_marks(text: str, starts: list[int], marks: dict[int, _Mark]) -> Iterator[Block]:
-    """The spans from each mark to the next. What follows a heading directly is glued to it."""
-    path: dict[int, str] = {}
-    section, after_heading = Section(), False
-    lines = sorted({0, *marks})
-    for line, following in zip(lines, [*lines[1:], len(starts) - 1], strict=True):
-        mark = marks.get(line, _Mark(Boundary.BLOCK))
-        start, end = starts[line], starts[following]
-        if not text[start:end].strip():
-            continue
-        before = mark.before
-        if mark.heading:
-            deeper = after_heading and before < section.boundary
-            section = _under(path, mark.heading)
-            before = Boundary.GLUE if deeper else before
-        elif after_heading:
-            before = Boundary.GLUE
-        yield Block(start, end, before, section, mark.by_lines)
-        after_heading = mark.heading is not None
+def _without_closing(title: str) -> str:
+    """A heading's text without the `#` that may close it."""
+    bare = title.strip()
+    opened = bare.rstrip("#")
+    return opened.rstrip() if not opened or opened[-1] in " \t" else bare
 
 
 def _under(path: dict[int, str], heading: tuple[int, str]) -> Section:

@@ -65,10 +65,8 @@ class SentenceChunker:
     def chunk(self, text: str) -> list[ChunkDraft]:
         """Spans in order that cover everything but white space, each within the limit."""
         units = sentence_units(text, self._blocks(text), self._counts, self._limits)
-        groups: Iterable[Sequence[Unit]] = pack(units, self._limits)
-        if not self._counts.exact:
-            groups = within_limit(text, groups, self._counts, self._limits.tokens)
-        return [_draft(text, group) for group in groups]
+        groups = pack(units, self._limits)
+        return [_draft(text, group) for group in within_limit(text, groups, self._counts, self._limits.tokens)]
 
 
 class WindowChunker:
@@ -83,13 +81,9 @@ class WindowChunker:
     def chunk(self, text: str) -> list[ChunkDraft]:
         """Spans in order; neighbours share up to `overlap_tokens` tokens."""
         everything = Unit(0, len(text), 0, Boundary.WORD, Section())
-        words = [
-            unit._replace(before=Boundary.WORD) for unit in word_units(text, everything, self._counts, self._limits)
-        ]
-        groups: Iterable[Sequence[Unit]] = self._windows(words)
-        if not self._counts.exact:
-            groups = within_limit(text, groups, self._counts, self._limits.tokens)
-        return [_draft(text, group) for group in groups]
+        words = word_units(text, everything, self._counts, self._limits)
+        groups = self._windows(words)
+        return [_draft(text, group) for group in within_limit(text, groups, self._counts, self._limits.tokens)]
 
     def _windows(self, words: list[Unit]) -> Iterator[list[Unit]]:
         at = covered = 0
@@ -114,6 +108,8 @@ class WindowChunker:
 
     def _overlap_start(self, words: list[Unit], at: int, stop: int) -> int:
         tokens, start = 0, stop
+        if not self._overlap_tokens:
+            return stop  # even where the last words count 0 tokens
         while start - 1 > at and tokens + words[start - 1].tokens <= self._overlap_tokens:
             start -= 1
             tokens += words[start].tokens
@@ -122,19 +118,37 @@ class WindowChunker:
 
 def within_limit(
     text: str, groups: Iterable[Sequence[Unit]], counts: WordCounts, limit: int
-) -> Iterator[Sequence[Unit]]:
-    """The groups, those halved that the tokenizer counts over the limit as a whole. A single character stays."""
-    todo = list(groups)[::-1]
-    while todo:
-        group = todo.pop()
-        start, end = group[0].start, group[-1].end
-        if end - start < 2 or counts.whole([text[start:end]])[0] <= limit:
-            yield group
-        elif len(group) > 1:
-            middle = len(group) // 2
-            todo += [group[middle:], group[:middle]]
-        else:
-            todo += [[half] for half in reversed(halves(text, group[0], counts))]
+) -> list[Sequence[Unit]]:
+    """The groups, those halved that the tokenizer counts over the limit as a whole. A single character stays.
+
+    Only groups whose tokens are not the sum of their units' are counted: all, where the tokenizer's counts do not
+    add up, else those that hold pieces of a word."""
+    settled: list[Sequence[Unit]] = []
+    doubtful: list[Sequence[Unit]] = []
+    for group in groups:
+        (settled if _adds_up(group, counts, limit) else doubtful).append(group)
+    while doubtful:
+        sizes = counts.whole([text[group[0].start : group[-1].end] for group in doubtful])
+        cut = [
+            _halved(text, group, counts) if size > limit else [group]
+            for group, size in zip(doubtful, sizes, strict=True)
+        ]
+        settled += [parts[0] for parts in cut if len(parts) == 1]
+        doubtful = [part for parts in cut if len(parts) > 1 for part in parts]
+    return sorted(settled, key=lambda group: (group[0].start, group[-1].end))
+
+
+def _halved(text: str, group: Sequence[Unit], counts: WordCounts) -> list[Sequence[Unit]]:
+    if len(group) > 1:
+        middle = len(group) // 2
+        return [group[:middle], group[middle:]]
+    return [[half] for half in halves(text, group[0], counts)]
+
+
+def _adds_up(group: Sequence[Unit], counts: WordCounts, limit: int) -> bool:
+    if not counts.exact or group[0].tokens > limit:
+        return False
+    return all(unit.before is not Boundary.CHARACTER for unit in group)
 
 
 def _draft(text: str, group: Sequence[Unit]) -> ChunkDraft:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 
 from embedhouse.chunking.blocks import Block
 from embedhouse.chunking.counting import WordCounts, words_of
@@ -18,6 +19,7 @@ _NEWLINE = re.compile(r"[\r\n]")
 _JOINERS = "\u200d\ufe0e\ufe0f"
 # A piece of a long word is made a little shorter than its share, so that few have to be cut again.
 _MARGIN = 0.9
+_LONGEST_CHARACTER = 32
 
 
 def sentence_units(text: str, blocks: Iterable[Block], counts: WordCounts, limits: Limits) -> list[Unit]:
@@ -55,7 +57,8 @@ def _fits(unit: Unit, limits: Limits) -> bool:
 
 def word_units(text: str, unit: Unit, counts: WordCounts, limits: Limits) -> list[Unit]:
     """The words of a unit, and the pieces of words that alone are over the limits."""
-    spans = [piece for word in words_of(text, unit.start, unit.end) for piece in _slices(word, limits.characters)]
+    words = words_of(text, unit.start, unit.end)
+    spans = [piece for start, end in words for piece in _slices(text, start, end, limits.characters)]
     tokens = counts.of_words([text[start:end] for start, end in spans])
     units: list[Unit] = []
     before, at = unit.before, unit.start
@@ -74,33 +77,22 @@ def _between_words(gap: str) -> Boundary:
     return Boundary.LINE if _NEWLINE.search(gap) else Boundary.WORD
 
 
-def _slices(span: tuple[int, int], size: int) -> Iterator[tuple[int, int]]:
-    start, end = span
-    for at in range(start, end, size):
-        yield at, min(at + size, end)
+def _slices(text: str, start: int, end: int, size: int) -> list[tuple[int, int]]:
+    """Spans of about `size` characters, cut between whole characters."""
+    cuts = {_whole_character(text, at, start) for at in range(start + size, end, size)}
+    return list(pairwise([start, *sorted(cuts), end]))
 
 
 def _pieces(text: str, word: Unit, counts: WordCounts, limit: int) -> list[Unit]:
     """A word over the limit as pieces within it. A single character is never cut, whatever it counts."""
     length = word.end - word.start
     size = max(1, int(length * limit / word.tokens * _MARGIN))
-    spans = [
-        (_whole_character(text, start, word.start), _whole_character(text, end, word.start))
-        for start, end in _slices((word.start, word.end), size)
-    ]
-    spans = [(start, end) for start, end in spans if start < end]
+    spans = _slices(text, word.start, word.end, size)
     tokens = counts.whole([text[start:end] for start, end in spans])
-    pieces: list[Unit] = []
-    for (start, end), count in zip(spans, tokens, strict=True):
-        before = word.before if start == word.start else Boundary.CHARACTER
-        piece = Unit(start, end, count, before, word.section)
-        if count <= limit or end - start == 1:
-            pieces.append(piece)
-        else:
-            pieces.extend(
-                _pieces(text, piece, counts, limit) if end - start < length else halves(text, piece, counts)
-            )
-    return pieces
+    return [
+        word._replace(start=start, end=end, tokens=count, before=word.before if place == 0 else Boundary.CHARACTER)
+        for place, ((start, end), count) in enumerate(zip(spans, tokens, strict=True))
+    ]
 
 
 def halves(text: str, unit: Unit, counts: WordCounts) -> list[Unit]:
@@ -116,9 +108,11 @@ def halves(text: str, unit: Unit, counts: WordCounts) -> list[Unit]:
 
 
 def _whole_character(text: str, at: int, floor: int) -> int:
-    """The nearest place before `at` that does not stand inside a character with its combining marks."""
+    """The nearest place up to `at` that does not stand between a character and its combining marks; `at` itself
+    where there is none within reach."""
+    floor = max(floor, at - _LONGEST_CHARACTER)
     place = at
-    while floor < place < len(text) and _continues(text, place):
+    while place > floor and _continues(text, place):
         place -= 1
     return place if place > floor else at
 

@@ -29,6 +29,7 @@ from embedhouse.indexing.compaction import compact, is_due
 from embedhouse.indexing.ingest import Ingest, Ingested
 from embedhouse.indexing.parts import Parts
 from embedhouse.ledger import documents
+from embedhouse.models.parity import Parity
 from embedhouse.models.store import ModelStore
 from embedhouse.settings import Settings
 from embedhouse.sources import FileSource, ReadSettings, open_source
@@ -42,7 +43,9 @@ _SEARCH_THREADS = 8
 class House:
     """One folder with its collections. Thread-safe; a context manager; one process holds a folder at a time."""
 
-    def __init__(self, parts: Parts, store: ModelStore, settings: Settings) -> None:
+    def __init__(
+        self, parts: Parts, store: ModelStore, settings: Settings, check_model: Callable[[str, str], Parity]
+    ) -> None:
         self.settings = settings
         self._parts = parts
         self._shelf = Shelf(parts)
@@ -50,7 +53,7 @@ class House:
         self.collections = Collections(self._shelf, settings)
         self.documents = Documents(self._shelf)
         self.search = Search(self._shelf, self._executor)
-        self.models = Models(self._shelf, store, settings)
+        self.models = Models(self._shelf, store, settings, check_model)
         self._url: str | None = None
 
     def index(

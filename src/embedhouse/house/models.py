@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from collections.abc import Callable, Sequence
+from typing import Protocol, runtime_checkable
 
 import msgspec
 import numpy as np
@@ -17,9 +17,7 @@ from embedhouse.domain.reports import Embedded, EmbedUsage, Granularity, ModelIn
 from embedhouse.domain.spaces import Lane, Role
 from embedhouse.house.shelf import Shelf
 from embedhouse.indexes.analyzer import bm25_weights
-
-if TYPE_CHECKING:
-    from embedhouse.models.parity import Parity
+from embedhouse.models.parity import Parity
 from embedhouse.models.progress import Progress, no_progress
 from embedhouse.models.store import ModelFiles, ModelStore
 from embedhouse.ports import Embedder
@@ -48,7 +46,10 @@ class _Decodes(Protocol):
 class Models:
     """Embed texts and manage models. Thread-safe."""
 
-    def __init__(self, shelf: Shelf, store: ModelStore, settings: Settings) -> None:
+    def __init__(
+        self, shelf: Shelf, store: ModelStore, settings: Settings, check: Callable[[str, str], Parity]
+    ) -> None:
+        self._check = check
         self._shelf = shelf
         self._store = store
         self._settings = settings
@@ -137,10 +138,7 @@ class Models:
 
     def check(self, name: str | None = None, *, precision: str | None = None) -> Parity:
         """Compare what the model computes here with a reference, and say which reference."""
-        from embedhouse.models.parity import check_parity
-
-        wanted = name or self._settings.model
-        return check_parity(self._store.get(wanted), precision or self._settings.precision)
+        return self._check(name or self._settings.model, precision or self._settings.precision)
 
     def _embedder(self, options: EmbedOptions) -> Embedder:
         if options.collection is not None:

@@ -99,9 +99,12 @@ class TermSpan(NamedTuple):
 class Analyzer:
     """Text to terms. Thread-safe; words met before are looked up, not analysed again."""
 
-    def __init__(self, stem: Callable[[str], str], stop_words: frozenset[str]) -> None:
+    def __init__(
+        self, stem: Callable[[str], str], stop_words: frozenset[str], ambiguous: frozenset[str] = frozenset()
+    ) -> None:
         self._stem = stem
         self._stop_words = stop_words
+        self._ambiguous = ambiguous
         self._terms = _Memo(lambda token: tuple(span.term for span in self._analyse(token)))
 
     def terms(self, text: str) -> list[str]:
@@ -133,10 +136,7 @@ class Analyzer:
     def _word(self, token: str, start: int) -> list[TermSpan]:
         end = start + len(token)
         if is_whole(token):
-            whole = fold(token).replace(",", "")[:LONGEST_TERM]
-            letters = token.replace(".", "")
-            marked = [TermSpan(start, end, _CAPITALS_MARK + letters)] if is_capitals(letters) else []
-            return [TermSpan(start, end, whole), *marked]
+            return self._whole(token, start)
         spans: list[TermSpan] = []
         parts = parts_of(token)
         for at, part in parts:
@@ -147,16 +147,28 @@ class Analyzer:
                 spans.append(TermSpan(start, end, compound))
         return spans
 
+    def _whole(self, token: str, start: int) -> list[TermSpan]:
+        end = start + len(token)
+        whole = TermSpan(start, end, fold(token).replace(",", "")[:LONGEST_TERM])
+        letters = token.replace(".", "")
+        if not is_capitals(letters):
+            return [whole]
+        return [whole, TermSpan(start, end, self._acronym(letters) or self._stem(fold(letters)))]
+
     def _plain(self, part: str, start: int) -> list[TermSpan]:
         folded = fold(part)
-        end = start + len(part)
-        stemmed = self._stem(folded)[:LONGEST_TERM]
-        spans = []
+        terms = []
         if folded and folded not in self._stop_words:
-            spans.append(TermSpan(start, end, stemmed))
-        if is_capitals(part) and (stemmed != folded or folded in _FUNCTION_WORDS):
-            spans.append(TermSpan(start, end, _CAPITALS_MARK + part))
-        return spans
+            terms.append(self._stem(folded)[:LONGEST_TERM])
+        if is_capitals(part):
+            terms.append(self._acronym(part))
+        return [TermSpan(start, start + len(part), term) for term in terms if term]
+
+    def _acronym(self, letters: str) -> str:
+        """The case-marked term of an acronym whose plain term would mean something else; otherwise nothing."""
+        folded = letters.lower()
+        differs = folded in self._ambiguous or self._stem(folded) != folded
+        return _CAPITALS_MARK + letters if differs else ""
 
 
 class _Memo(dict[str, tuple[str, ...]]):
@@ -191,7 +203,7 @@ def _pairs(run: str, start: int) -> list[TermSpan]:
 
 
 def _english() -> Analyzer:
-    return Analyzer(Stemmer.Stemmer("english", 0).stemWord, _STOP_WORDS)
+    return Analyzer(Stemmer.Stemmer("english", 0).stemWord, _STOP_WORDS, frozenset(_FUNCTION_WORDS))
 
 
 def _simple() -> Analyzer:

@@ -47,7 +47,7 @@ async function compareTokens(texts) {
   const { answer } = await post("/embed", { texts: two, granularity: "token" });
   const [a, b] = answer.embeddings;
   const cosines = a.vectors.map((one) => b.vectors.map((other) => cosine(one, other)));
-  const note = "Each token's vector depends on its sentence: the same word is near to itself only where it means the same.";
+  const note = "A token's vector depends on its sentence: a word that means two things is not 1.00 near to itself.";
   return [heatMap(a.tokens, b.tokens, cosines, false), h("p", { class: "dim" }, note), scale()];
 }
 

@@ -38,3 +38,6 @@ export function copyButton(text) {
 }
 
 export const milliseconds = (ms) => `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`;
+
+// Text with `code` between backticks.
+export const prose = (text) => (text ?? "").split("`").map((part, place) => (place % 2 ? h("code", {}, part) : part));

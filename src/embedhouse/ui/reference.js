@@ -1,6 +1,6 @@
 // The API view: every route of the OpenAPI document, with a curl example and a button to try it.
 
-import { $, copyButton, failure, h, milliseconds } from "./dom.js";
+import { $, copyButton, failure, h, milliseconds, prose } from "./dom.js";
 import { get, raw } from "./house.js";
 
 const METHODS = ["get", "post", "patch", "put", "delete"];
@@ -19,7 +19,7 @@ export async function openReference() {
 
 function page() {
   return [
-    h("p", { class: "lead" }, spec.info.description),
+    h("p", { class: "lead" }, prose(spec.info.description)),
     h("p", { class: "dim" }, `Version ${spec.info.version}. As a document: `, h("code", {}, "/openapi.json")),
     ...spec.tags.map(group),
   ];
@@ -55,10 +55,10 @@ function operationBody(method, path, one) {
   refresh();
   const output = h("div", { class: "output" });
   return h("div", { class: "operation-body" },
-    h("p", {}, one.description ?? ""),
+    h("p", {}, prose(one.description)),
     inputs.length ? h("div", { class: "parameters" }, inputs.map(([parameter, input]) =>
       h("label", {}, h("span", {}, parameter.name, parameter.required ? h("em", { title: "required" }, "*") : null), input,
-        h("span", { class: "dim" }, parameter.description ?? "")))) : null,
+        h("span", { class: "dim" }, prose(parameter.description))))) : null,
     body ? h("label", { class: "body" }, h("span", {}, "Body"), body) : null,
     h("div", { class: "with-copy" }, curl, copyButton(() => curl.textContent)),
     h("div", { class: "try" },
@@ -145,6 +145,8 @@ function example(given) {
 }
 
 function exampleObject(schema) {
-  const names = Object.keys(schema.properties).filter((name) => schema.required?.includes(name) || schema.properties[name].examples);
+  const all = Object.keys(schema.properties);
+  const required = all.filter((name) => schema.required?.includes(name));
+  const names = required.length ? required : all.filter((name) => schema.properties[name].examples).slice(0, 1);
   return Object.fromEntries(names.map((name) => [name, example(schema.properties[name])]));
 }

@@ -4,6 +4,8 @@ import { $, failure, h, milliseconds, notice } from "./dom.js";
 import { post, segment } from "./house.js";
 
 const STAGES = ["tokenise", "embed", "dense", "lexical", "fuse", "read"];
+const LONG_TEXT = 560;
+const LONG_LINES = 8;
 let collections = [];
 let problem = null;
 let asked = 0;
@@ -165,11 +167,11 @@ function hitCard(hit, best) {
     h("p", { class: "where" },
       hit.title ? h("span", {}, hit.document_id) : null,
       ...(hit.headings ?? []).map((heading) => h("span", {}, heading))),
-    h("p", { class: "text" }, highlighted(hit.text, hit.highlights)),
+    ...passage(hit),
     h("footer", {},
       hit.explain ? explanation(hit.explain) : h("div", { class: "bars" }, bar("score", "dense", Math.abs(hit.score) / best, "")),
       h("div", { class: "chips" },
-        Object.entries(hit.metadata ?? {}).slice(0, 6).map(([name, value]) =>
+        Object.entries(hit.metadata ?? {}).filter(([, value]) => value !== hit.document_id).slice(0, 6).map(([name, value]) =>
           h("span", { class: "chip" }, `${name}: ${typeof value === "string" ? value : JSON.stringify(value)}`)),
         h("button", { type: "button", class: "link", onclick: () => moreLike(hit) }, "More like this"))));
 }
@@ -178,6 +180,15 @@ function moreLike(hit) {
   const path = `/collections/${segment($("collection").value)}/more-like`;
   scrollTo({ top: 0, behavior: "smooth" });
   ask(path, { document_id: hit.document_id, k: Number($("k").value) || 10 }, `Like ${hit.title || hit.document_id}`);
+}
+
+function passage(hit) {
+  const text = h("p", { class: "text" }, highlighted(hit.text, hit.highlights));
+  if (hit.text.length < LONG_TEXT && hit.text.split("\n").length < LONG_LINES) return [text];
+  text.classList.add("short");
+  const more = h("button", { type: "button", class: "link more" }, "Show all");
+  more.addEventListener("click", () => (more.textContent = text.classList.toggle("short") ? "Show all" : "Show less"));
+  return [text, more];
 }
 
 // Spans count characters; a JavaScript string counts UTF-16 units: so cut by code points.

@@ -58,7 +58,7 @@ class Embedhouse(House):
             make_chunker=make_chunker,
             build_in_child=build_in_child,
         )
-        super().__init__(parts, store, settings)
+        super().__init__(parts, store, settings, self._pool.check)
 
     def announce(self, url: str) -> None:
         """Say under which URL this house is served, for `status` and for other processes."""

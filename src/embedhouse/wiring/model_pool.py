@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections import OrderedDict
+from typing import get_args
 
 import msgspec
 
 from embedhouse.cache.embedder import CachedEmbedder
+from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.errors import InvalidSetting
 from embedhouse.models.local import LocalEmbedder, LocalModelSettings, PrecisionName, open_local_model
+from embedhouse.models.parity import Parity, check_model
+from embedhouse.models.quantised import quantised_file
 from embedhouse.models.store import ModelFiles, ModelStore
 from embedhouse.ports import VectorCache
 
 __all__ = ["ModelPool"]
 
-_PRECISIONS = ("auto", "f32", "bf16", "int8")
+_QUANTISED_FOLDER = ".int8"
+_PRECISIONS = get_args(PrecisionName)
 
 
 class _Wanted(msgspec.Struct, frozen=True):
@@ -32,7 +37,7 @@ class ModelPool:
         self._cache = cache
         self._threads = threads
         self._lock = threading.Lock()
-        self._open: OrderedDict[_Wanted, tuple[LocalEmbedder, CachedEmbedder]] = OrderedDict()
+        self._open: dict[_Wanted, tuple[LocalEmbedder, CachedEmbedder]] = {}
 
     def open(self, model: str, precision: str, dimensions: int | None) -> CachedEmbedder:
         """The embedder, opened now if need be. Errors: InvalidSetting (precision), those of the store and the
@@ -51,28 +56,32 @@ class ModelPool:
                 local.close()
             self._open.clear()
 
+    def check(self, model: str, precision: str) -> Parity:
+        """How close the model's vectors are to a reference's. Errors: as `open`."""
+        files = self._store.get(model)
+        settings = self._settings(files, _Wanted(model, _checked_precision(precision), None))
+        return check_model(files.folder, settings, Deadline.never())
+
     def _opened(self, wanted: _Wanted) -> LocalEmbedder:
         files = self._store.get(wanted.model)
-        settings = LocalModelSettings(
+        return open_local_model(files.folder, self._settings(files, wanted))
+
+    def _settings(self, files: ModelFiles, wanted: _Wanted) -> LocalModelSettings:
+        int8 = wanted.precision == "int8"
+        return LocalModelSettings(
             name=files.name,
             revision=files.revision,
             precision=wanted.precision,
             dimensions=wanted.dimensions,
             streams=self._threads or None,
             source_sha256=files.weights_sha256,
-            quantised_file=_quantised(files) if wanted.precision == "int8" else None,
+            quantised_file=quantised_file(files, self._store.folder / _QUANTISED_FOLDER) if int8 else None,
         )
-        return open_local_model(files.folder, settings)
-
-
-def _quantised(files: ModelFiles) -> object:
-    raise NotImplementedError
 
 
 def _checked_precision(name: str) -> PrecisionName:
-    for known in _PRECISIONS:
-        if name == known:
-            return known  # type: ignore[return-value]
+    with contextlib.suppress(msgspec.ValidationError):
+        return msgspec.convert(name, PrecisionName)
     raise InvalidSetting(
         name="precision", origin="request", reason=f"{name!r} is not one of {', '.join(_PRECISIONS)}"
     )

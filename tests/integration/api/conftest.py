@@ -274,7 +274,7 @@ class FakeModels:
         self._check([*a, *b], None)
         return [[float(np.dot(vector_of(x), vector_of(y))) for y in b] for x in a]
 
-    def list(self) -> list[ModelInfo]:
+    def list(self, *, deadline: Any = None) -> list[ModelInfo]:
         return [
             ModelInfo(name=MODEL, revision="main", weights_sha256="5", folder="/m", source="hub", size_bytes=90)
         ]
@@ -296,6 +296,7 @@ class FakeHouse:
         self.search = FakeSearch(self)
         self.models = FakeModels(self)
         self.closed = False
+        self.url: str | None = None
         self.gate = threading.Event()
         self.gate.set()
         self.waiting = threading.Semaphore(0)
@@ -327,8 +328,13 @@ class FakeHouse:
         report = WriteReport(added=3)
         return IndexReport(collection=name, write=report, documents=3, chunks=3, seconds=0.1, tokens_per_s=1.0)
 
-    def status(self, *, deadline: Any = None) -> HouseStatus:
-        return HouseStatus(home="/home", version="0", clean=True, collections=self.collections.list())
+    def status(self) -> HouseStatus:
+        return HouseStatus(
+            home="/home", version="0", clean=True, collections=self.collections.list(), server=self.url
+        )
+
+    def announce(self, url: str) -> None:
+        self.url = url
 
     def close(self) -> None:
         self.closed = True

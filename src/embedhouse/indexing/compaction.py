@@ -1,0 +1,126 @@
+"""An index is optimised beside the one that answers, by a child process, and then swapped in."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+
+import msgspec
+import numpy as np
+
+from embedhouse.cache.embedder import text_sha256
+from embedhouse.domain.deadline import Deadline
+from embedhouse.domain.documents import StoredChunk
+from embedhouse.domain.spaces import Space
+from embedhouse.indexing.indexer import Indexer, index_entry
+from embedhouse.indexing.open_generation import OpenGeneration, new_index_folder
+from embedhouse.indexing.parts import BuildSpec, RebuildableIndex
+from embedhouse.ledger import changes, chunks, collections
+from embedhouse.ledger.changes import Change
+from embedhouse.ledger.database import Database
+from embedhouse.ports import IndexEntry, VectorCache
+
+__all__ = ["build_index", "compact", "is_due"]
+
+_MIN_UNOPTIMISED = 20_000
+_UNOPTIMISED_SHARE = 0.2
+_ENTRIES_PER_WRITE = 1000
+_CHANGES_PER_BATCH = 1000
+
+
+def is_due(opened: OpenGeneration) -> bool:
+    """Whether enough vectors are outside of the graph to slow searches down by about a millisecond."""
+    with opened.slot.borrow() as index:
+        info = index.info()
+    return info.unoptimised >= max(_MIN_UNOPTIMISED, _UNOPTIMISED_SHARE * info.count)
+
+
+def compact(opened: OpenGeneration, indexer: Indexer, deadline: Deadline) -> None:
+    """Build the generation's index again in a child process while this one goes on answering and writing, bring
+    it up to date with what was written meanwhile, and swap it in. Killed anywhere, the old index stays."""
+    database, generation_id = opened.parts.database, opened.generation.id
+    indexer.drain(deadline)
+    with database.write() as ledger:
+        start = changes.last_seq(ledger, generation_id)
+        collections.set_keep_changes_after(ledger, generation_id, start)
+    folder = new_index_folder(generation_id)
+    try:
+        uncached = opened.parts.build_in_child(
+            BuildSpec(home=str(opened.parts.home), generation_id=generation_id, folder=folder)
+        )
+        _hand_over(opened, folder, start, uncached)
+    except BaseException:
+        shutil.rmtree(opened.parts.home / folder, ignore_errors=True)
+        with database.write() as ledger:
+            collections.set_keep_changes_after(ledger, generation_id, None)
+        raise
+    indexer.drain(deadline)
+
+
+def build_index(database: Database, cache: VectorCache, generation_id: int, index: RebuildableIndex) -> list[int]:
+    """The child's work: every current chunk whose vector is cached, then the graph. Returns the keys of the
+    others. Reads the ledger as it stood at one moment."""
+    uncached: list[int] = []
+    with database.read() as ledger:
+        spaces = _searchable_spaces(collections.generation(ledger, generation_id).space)
+        for block in chunks.stream_chunks(ledger, generation_id, _ENTRIES_PER_WRITE):
+            entries = list(_cached_entries(cache, spaces, block))
+            index.write(upserts=entries, deadline=Deadline.never())
+            held = {entry.key for entry in entries}
+            uncached.extend(stored.chunk.key for stored in block if stored.chunk.key not in held)
+    index.optimise()
+    index.flush()
+    return uncached
+
+
+def _hand_over(opened: OpenGeneration, folder: str, start: int, uncached: Sequence[int]) -> None:
+    path = opened.parts.home / folder
+    with opened.lock:  # writers wait from here on; searches do not
+        index = opened.open_index(path)
+        for at in range(0, len(uncached), _ENTRIES_PER_WRITE):
+            _copy(opened, index, uncached[at : at + _ENTRIES_PER_WRITE])
+        while batch := _changes(opened, start):
+            _copy(opened, index, sorted({change.chunk_key for change in batch}))
+            start = batch[-1].seq
+        index.flush()
+        opened.move_to(index, folder)
+
+
+def _copy(opened: OpenGeneration, index: RebuildableIndex, keys: Sequence[int]) -> None:
+    """Make these chunks in the new index what they are in the ledger, with vectors from the old index. One that
+    the old index does not have either is still pending in the log."""
+    with opened.parts.database.read() as ledger:
+        current = chunks.current_chunks(ledger, keys)
+    with opened.slot.borrow() as old:
+        vectors = old.vectors(sorted(current))
+    index.write(
+        upserts=[index_entry(current[key], vector) for key, vector in vectors.items()],
+        deletes=[key for key in keys if key not in current],
+        deadline=Deadline.never(),
+    )
+
+
+def _changes(opened: OpenGeneration, after: int) -> list[Change]:
+    with opened.parts.database.read() as ledger:
+        return changes.changes_after(ledger, opened.generation.id, after, _CHANGES_PER_BATCH)
+
+
+def _searchable_spaces(space: Space) -> list[Space]:
+    """The space's own first, then that of the precision that may be searched beside it."""
+    others = {"f32": "bf16", "bf16": "f32"}
+    spaces = [space]
+    if space.precision in others:
+        spaces.append(msgspec.structs.replace(space, precision=others[space.precision]))
+    return spaces
+
+
+def _cached_entries(
+    cache: VectorCache, spaces: Sequence[Space], block: Sequence[StoredChunk]
+) -> Iterator[IndexEntry]:
+    """Entries of those chunks whose vector is cached in one of the spaces."""
+    left = list(block)
+    for space in spaces:
+        hashes = [text_sha256(space, "document", stored.chunk.embedded_text) for stored in left]
+        cached = cache.get(space.fingerprint, "document", hashes, space.dimensions)
+        yield from (index_entry(left[row], cached.vectors[row]) for row in np.flatnonzero(cached.found))
+        left = [left[row] for row in np.flatnonzero(~cached.found)]

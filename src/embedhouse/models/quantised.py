@@ -1,0 +1,110 @@
+"""int8 models on disk: made once for each model, and used by every process from then on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import msgspec
+from filelock import FileLock
+
+from embedhouse.domain.errors import MissingExtra, ModelDamaged, ModelUnsupported
+from embedhouse.models.durable import appear, storage_errors
+from embedhouse.models.manifest import MANIFEST_NAME, FileRecord, Manifest
+from embedhouse.models.progress import Progress, no_progress
+from embedhouse.models.store import ModelFiles
+
+__all__ = ["quantised_file"]
+
+_MODEL_FILE = "model.xml"
+_HEARTBEAT_S = 0.5
+
+
+def quantised_file(model: ModelFiles, folder: Path, *, progress: Progress = no_progress) -> Path:
+    """The OpenVINO IR (.xml, with its .bin beside it) of a model in int8, kept below `folder`.
+
+    One that was made before is used whatever made it, so that an upgrade of NNCF never moves a house into another
+    space; a damaged one is made again. Errors: MissingExtra, ModelUnsupported, DiskFull, ReadOnly.
+    """
+    content = f"int8-{model.content_sha256[:12]}"
+    kept = _kept(folder, content)
+    if kept is not None:
+        return kept
+    target = folder / f"{content}-{_versions()}"
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / f".{content}.lock"):
+            # Another process may have made it while this one waited.
+            return _kept(folder, content) or _make(model, target, progress)
+
+
+def _kept(folder: Path, content: str) -> Path | None:
+    for found in sorted(folder.glob(f"{content}-*")):
+        try:
+            Manifest.read(found).check(found)
+        except ModelDamaged:
+            continue
+        return found / _MODEL_FILE
+    return None
+
+
+def _versions() -> str:
+    try:
+        return f"nncf{version('nncf')}-openvino{version('openvino')}"
+    except PackageNotFoundError as error:
+        raise MissingExtra(what="Precision int8", extra="int8") from error
+
+
+def _make(model: ModelFiles, target: Path, progress: Progress) -> Path:
+    partial = target.with_name(f".partial-{target.name}")
+    for leftover in (partial, target):
+        if leftover.exists():
+            shutil.rmtree(leftover)
+    partial.mkdir()
+    _run(model, partial, progress)
+    records = tuple(FileRecord.of(partial, name) for name in (_MODEL_FILE, "model.bin"))
+    manifest = Manifest(name=model.name, source="quantised", revision=model.revision, files=records)
+    (partial / MANIFEST_NAME).write_bytes(msgspec.json.format(msgspec.json.encode(manifest)))
+    appear(partial, target)
+    return target / _MODEL_FILE
+
+
+def _run(model: ModelFiles, into: Path, progress: Progress) -> None:
+    module = "embedhouse.models.quantise"
+    # -P: a file in the current folder must not pass for a package.
+    command = [sys.executable, "-P", "-m", module, str(model.folder), model.name, str(into)]
+    log = into / "quantise.log"
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(
+            command,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONHASHSEED": "0"},
+        ) as child,
+    ):
+        try:
+            _wait(child, model.name, progress)
+        finally:
+            child.kill()
+    lines = log.read_text(errors="replace").splitlines()
+    if child.returncode != 0:
+        shutil.rmtree(into)
+        reason = f"int8 could not be made of it: {lines[-1] if lines else f'status {child.returncode}'}"
+        raise ModelUnsupported(model=model.name, reason=reason)
+    log.unlink()
+
+
+def _wait(child: subprocess.Popen[bytes], name: str, progress: Progress) -> None:
+    while True:
+        progress(f"Quantising {name} to int8 (once; some minutes)", 0, None)
+        try:
+            child.wait(_HEARTBEAT_S)
+        except subprocess.TimeoutExpired:
+            continue
+        return
