@@ -86,7 +86,7 @@ def test_document_with_quotes_and_slashes_in_its_id_can_be_changed_and_found(doo
     door.update_metadata("notes", document_id, {"seen": "2026-05-01", "open": None})
     assert door.document("notes", document_id)["metadata"] == {"floor": 0, "seen": "2026-05-01"}
     result = door.search("notes", "door", filter={"seen": {"$gt": "2026-04-30T23:00:00Z"}})
-    assert _found(result) == [id]
+    assert _found(result) == [document_id]
     door.update_metadata("notes", document_id, {"seen": None, "open": False})
 
 

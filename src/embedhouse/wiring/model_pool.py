@@ -81,7 +81,8 @@ class ModelPool:
 
 def _checked_precision(name: str) -> PrecisionName:
     with contextlib.suppress(msgspec.ValidationError):
-        return msgspec.convert(name, PrecisionName)
+        known: PrecisionName = msgspec.convert(name, PrecisionName)
+        return known
     raise InvalidSetting(
         name="precision", origin="request", reason=f"{name!r} is not one of {', '.join(_PRECISIONS)}"
     )
