@@ -27,21 +27,26 @@ class ContextBudget:
         self._cut = lru_cache(maxsize=1024)(self._longest_fit)
 
     def cut(self, context: str) -> str:
-        """The context, or as many of its first words as fit."""
+        """The context, or as many of its first words as fit (characters, where even one word does not)."""
         return self._cut(context)
 
     def _longest_fit(self, context: str) -> str:
-        if self._tokenizer.count([context])[0] <= self.max_tokens:
+        if self._fits(context):
             return context
-        words = context.split()
-        fitting, over = 0, len(words)
+        fitting, over = 0, len(context)
         while over - fitting > 1:
             middle = (fitting + over) // 2
-            if self._tokenizer.count([" ".join(words[:middle])])[0] <= self.max_tokens:
+            if self._fits(context[:middle]):
                 fitting = middle
             else:
                 over = middle
-        return " ".join(words[:fitting])
+        kept = context[:fitting]
+        # Not half a word, where there is another; Chinese and Japanese titles have no spaces to cut at.
+        at_word = kept if context[fitting].isspace() else kept.rpartition(" ")[0] or kept
+        return at_word.rstrip(f"{_PATH_SEPARATOR} ")
+
+    def _fits(self, context: str) -> bool:
+        return self._tokenizer.count([context])[0] <= self.max_tokens
 
 
 def fit_to_window(settings: ChunkingSettings, readable_tokens: int) -> ChunkingSettings:

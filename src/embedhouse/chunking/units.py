@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
+from itertools import islice, pairwise
 
 from embedhouse.chunking.blocks import Block
 from embedhouse.chunking.counting import WordCounts, words_of
@@ -20,16 +20,19 @@ _JOINERS = "\u200d\ufe0e\ufe0f"
 # A piece of a long word is made a little shorter than its share, so that few have to be cut again.
 _MARGIN = 0.9
 _LONGEST_CHARACTER = 32
+_BATCH = 2048
 
 
 def sentence_units(text: str, blocks: Iterable[Block], counts: WordCounts, limits: Limits) -> list[Unit]:
     """The sentences of prose and the lines of code; what is over the limits, as words."""
-    spans = [(span, block, first) for block in blocks for first, span in _spans(text, block)]
-    tokens = counts.of_texts([text[start:end] for (start, end), _, _ in spans])
     units: list[Unit] = []
-    for ((start, end), block, first), count in zip(spans, tokens, strict=True):
-        unit = Unit(start, end, count, _before(block, first), block.section)
-        units.extend([unit] if _fits(unit, limits) else word_units(text, unit, counts, limits))
+    spans = ((span, block, first) for block in blocks for first, span in _spans(text, block))
+    # In batches: the tokenizer is called seldom, and a text of any size needs the memory of its units only.
+    while batch := list(islice(spans, _BATCH)):
+        tokens = counts.of_texts([text[start:end] for (start, end), _, _ in batch])
+        for ((start, end), block, first), count in zip(batch, tokens, strict=True):
+            unit = Unit(start, end, count, _before(block, first), block.section)
+            units.extend([unit] if _fits(unit, limits) else word_units(text, unit, counts, limits))
     return units
 
 
