@@ -88,7 +88,7 @@ class ShellDoor:
 
     def run(self, *arguments: str) -> Any:
         done = subprocess.run(
-            [*SHELL, *arguments, "--home", str(self.home), "--json"],
+            [*SHELL, "--home", str(self.home), "--json", *arguments],
             env=self.environ,
             capture_output=True,
             check=False,
