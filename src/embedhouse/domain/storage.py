@@ -9,7 +9,7 @@ from embedhouse.domain.errors import DiskFull, ReadOnly, StorageError
 __all__ = ["storage_error"]
 
 _FULL = ("disk is full", "no space", "quota", "disk full")
-_READ_ONLY = ("readonly", "read-only", "unable to open", "permission denied")
+_READ_ONLY = ("readonly", "read-only", "unable to open", "permission denied", "not a directory", "file exists")
 
 
 def storage_error(error: BaseException, path: Path) -> StorageError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import msgspec
 from sqlalchemy import Connection
@@ -65,9 +66,9 @@ class DocumentWriter:
 
     def set_metadata(self, pk: int, document_id: str, metadata: Metadata) -> None:
         """Replace a document's metadata; nothing is embedded. Errors: InvalidInput."""
-        _check_metadata(document_id, metadata)
+        kept = _as_json(document_id, metadata)
         with self._database.write() as ledger:
-            documents.set_metadata(ledger, pk, metadata)
+            documents.set_metadata(ledger, pk, kept)
             self._log_metadata(ledger, pk)
 
     def delete(self, pks: Sequence[int]) -> None:
@@ -137,28 +138,30 @@ def _partition(batch: Sequence[Document]) -> tuple[list[Document], list[Failure]
     good, failures = [], []
     for document in batch:
         try:
-            _check(document)
-            good.append(document)
+            good.append(_checked(document))
         except EmbedhouseError as error:
             shown = document.id.encode("utf-8", "replace").decode()
             failures.append(Failure(id=shown, source=document.source, code=error.code, message=str(error)))
     return good, failures
 
 
-def _check(document: Document) -> None:
+def _checked(document: Document) -> Document:
     check_text(document.id, "of an id")
     if len(document.id) > _MAX_ID_CHARACTERS:
         raise InvalidInput(reason=f"An id has {len(document.id)} characters; the limit is {_MAX_ID_CHARACTERS}.")
     check_text(document.text, f"of document {document.id!r}")
     if document.title:
         check_text(document.title + ".", f"of the title of document {document.id!r}")
-    _check_metadata(document.id, document.metadata)
+    return msgspec.structs.replace(document, metadata=_as_json(document.id, document.metadata))
 
 
-def _check_metadata(document_id: str, metadata: Metadata) -> None:
+def _as_json(document_id: str, metadata: Metadata) -> Metadata:
+    """The metadata as it comes back from the ledger: dates as ISO 8601 strings, tuples and sets as lists."""
     try:
-        if b"\\u0000" in msgspec.json.encode(metadata):
+        encoded = msgspec.json.encode(metadata)
+        if b"\\u0000" in encoded:
             raise InvalidInput(reason=f"The metadata of document {document_id!r} holds a NUL byte.")
+        return msgspec.json.decode(encoded, type=dict[str, Any])
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInput(reason=f"The metadata of document {document_id!r} is not JSON: {error}") from None
 
