@@ -29,7 +29,9 @@ def sentence_units(text: str, blocks: Iterable[Block], counts: WordCounts, limit
     spans = ((span, block, first) for block in blocks for first, span in _spans(text, block))
     # In batches: the tokenizer is called seldom, and a text of any size needs the memory of its units only.
     while batch := list(islice(spans, _BATCH)):
-        tokens = counts.of_texts([text[start:end] for (start, end), _, _ in batch])
+        # What has too many characters is cut in any case, and need not be counted whole.
+        countable = [(start, min(end, start + limits.characters)) for (start, end), _, _ in batch]
+        tokens = counts.of_texts([text[start:end] for start, end in countable])
         for ((start, end), block, first), count in zip(batch, tokens, strict=True):
             unit = Unit(start, end, count, _before(block, first), block.section)
             units.extend([unit] if _fits(unit, limits) else word_units(text, unit, counts, limits))
