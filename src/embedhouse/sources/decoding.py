@@ -32,8 +32,8 @@ _SIGNATURES = {
 }
 # What files are written in, the commonest first: among encodings that fit alike, the earlier one is meant.
 _ENCODINGS = (
-    "cp1252", "cp1250", "cp1251", "koi8_r", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp1258", "cp874",
-    "cp932", "euc_jp", "gb18030", "cp949", "big5", "mac_roman", "cp866", "cp437", "cp850",
+    "cp1252", "cp1250", "cp1251", "koi8_r", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp1258",
+    "cp932", "euc_jp", "gb18030", "cp949", "big5", "cp874", "mac_roman", "cp866", "cp437", "cp850",
 )  # fmt: skip
 _ALIKE = 0.1
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")

@@ -30,7 +30,8 @@ def read_docx(file: FileToRead, settings: ReadSettings) -> Iterator[SourceItem]:
         try:
             _check_unpacked_size(zipfile.ZipFile(data), source, settings)
             html = mammoth.convert_to_html(data, style_map=_STYLES, convert_image=_no_image).value
-        except (zipfile.BadZipFile, KeyError) as error:
+        # mammoth raises OSError where the main part is missing.
+        except (zipfile.BadZipFile, KeyError, OSError) as error:
             raise UnreadableSource(
                 source=source, reason=f"it is damaged, or not a DOCX ({error}); open it in Word and save it anew"
             ) from None
