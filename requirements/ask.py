@@ -13,8 +13,8 @@ from pathlib import Path
 
 EMBEDHOUSE = Path(sys.executable).with_name("embedhouse")
 ABOUT_THE_DOCS = [
-    "how do I keep deleted files out of the results?",
-    "why do the meaning and the words get different weights?",
+    "how do I find only documents of one year?",
+    "may other computers use my server?",
     "what happens if the power fails while I index?",
 ]
 HITS = "2"

@@ -57,8 +57,6 @@ MEANINGS = {
     "request_timeout_s": "How long a request may take.",
     "threads": "Threads of the model. 0: all cores.",
     "log_level": "What is logged to stderr.",
-    "cache": "What keeps vectors.",
-    "cache_size_bytes": "Size limit of the vector cache. 0: no limit.",
 }
 """What each setting does: one line for the reference page."""
 
@@ -101,8 +99,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     request_timeout_s: Annotated[float, Meta(gt=0)] = 60.0
     threads: _CountOrNone = 0
     log_level: LogLevel = "warning"
-    cache: _Text = "sqlite"
-    cache_size_bytes: _CountOrNone = 0
     origins: dict[str, str] = {}
 
     def shown(self) -> Iterator[tuple[str, object, str]]:

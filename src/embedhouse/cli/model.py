@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from embedhouse.cli.command import command
+from embedhouse.cli.options import PrecisionName
 from embedhouse.cli.shell import Shell
 from embedhouse.domain.reports import ModelInfo, Progress
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from embedhouse.models.parity import Parity
     from embedhouse.models.store import ModelFiles, ModelStore
 
 app = typer.Typer(help="Get, list, check and remove models.", no_args_is_help=True, rich_markup_mode=None)
@@ -55,10 +58,47 @@ def list_(shell: Shell) -> None:
 
 @app.command()
 @command
+def check(
+    shell: Shell,
+    model: OptionalModel = None,
+    precision: PrecisionName = None,
+) -> None:
+    """Compare a model's vectors here with the reference's, and print how near they are."""
+    import tempfile
+
+    import msgspec
+
+    from embedhouse.wiring import open_house
+
+    # In an empty house of its own: no cached vector answers, and a running server is not disturbed.
+    with tempfile.TemporaryDirectory() as folder:
+        settings = msgspec.structs.replace(shell.settings, home=Path(folder))
+        with open_house(settings) as house:
+            parity = house.models.check(model, precision=precision)
+    shell.show(parity, lambda console: _render_parity(console, model or settings.model, parity))
+
+
+@app.command()
+@command
 def remove(shell: Shell, model: Annotated[str, typer.Argument(metavar="MODEL", help="The model's name.")]) -> None:
     """Delete a model's files. A collection that uses it fetches them again when it needs them."""
     _store(shell).remove(model)
     shell.show({"removed": model}, lambda console: console.print(f"Model {model} is gone."))
+
+
+def _render_parity(console: Console, model: str, parity: Parity) -> None:
+    from embedhouse.cli import render
+
+    render.pairs(
+        console,
+        {
+            "model": model,
+            "reference": parity.reference,
+            "texts": parity.texts,
+            "lowest cosine": f"{parity.min_cosine:.7f}",
+            "mean cosine": f"{parity.mean_cosine:.7f}",
+        },
+    )
 
 
 def _store(shell: Shell) -> ModelStore:
