@@ -121,9 +121,7 @@ async def index_files(request: ApiRequest, name: FromPath[str], data: JSONBody[I
     """Only for callers on the server's own machine. Closing the connection stops it; the next run resumes."""
     _check_local(request)
     if not data.paths or not all(map(os.path.isabs, data.paths)):
-        raise InvalidInput(
-            reason="Send at least one path, and absolute paths only: the server has a folder of its own."
-        )
+        raise InvalidInput(reason="Send at least one path, and absolute paths only.")
     read = _within_limits(data.read, served_house(request).settings)
 
     def work(house: House, deadline: Deadline, tell: OnProgress) -> IndexReport:
