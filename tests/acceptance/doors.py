@@ -86,9 +86,10 @@ class ShellDoor:
         self.home = home
         self.environ = shell_environ(model)
 
-    def run(self, *arguments: str) -> Any:
+    def run(self, *arguments: str, stdin: bytes = b"") -> Any:
         done = subprocess.run(
             [*SHELL, "--home", str(self.home), "--json", *arguments],
+            input=stdin,
             env=self.environ,
             capture_output=True,
             check=False,

@@ -12,11 +12,13 @@ from embedhouse.cli.command import command
 from embedhouse.cli.options import Collection, ModelName, PrecisionName
 from embedhouse.cli.shell import Shell
 from embedhouse.domain.collections import ChunkerName, ChunkingSettings, CollectionOptions
+from embedhouse.domain.error_status import status_of
+from embedhouse.domain.errors import UnreadableSource
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from embedhouse.domain.reports import IndexReport
+    from embedhouse.domain.reports import Failure, IndexReport
     from embedhouse.settings import Settings
 
 _CHUNKING = ("chunker", "chunk_tokens", "chunk_overlap_tokens", "with_context")
@@ -72,7 +74,8 @@ def index(
     """Read files and folders into a collection, and make it if need be.
 
     Text, Markdown, HTML, PDF, DOCX, CSV, JSONL and Parquet. What did not change costs nothing; what cannot be
-    read is named and never stops the rest. Ctrl-C keeps what was done, and the next run goes on.
+    read is named and never stops the rest; the exit status is 5 where nothing at all could be read. Ctrl-C keeps
+    what was done, and the next run goes on.
     """
     from embedhouse.sources import ReadSettings
 
@@ -95,10 +98,18 @@ def index(
     with shell.house() as house, shell.progress() as progress:
         report = house.index(collection, paths, read=read, create=options, prune=prune, progress=progress)
     shell.show(report, lambda console: _render(console, report))
-    for failure in report.write.failures[:_FAILURES_SHOWN]:
-        shell.note(f"not indexed: {failure.source or failure.id}: {failure.message}")
-    if len(report.write.failures) > _FAILURES_SHOWN:
-        shell.note(f"... and {len(report.write.failures) - _FAILURES_SHOWN} more: --json names them all")
+    _note_failures(shell, report.write.failures)
+    if report.write.failures and not report.documents:
+        raise typer.Exit(status_of(UnreadableSource).exit)
+
+
+def _note_failures(shell: Shell, failures: list[Failure]) -> None:
+    for failure in failures[:_FAILURES_SHOWN]:
+        where = failure.source or failure.id
+        # Most messages name their source themselves.
+        shell.note(f"not indexed: {'' if where in failure.message else f'{where}: '}{failure.message}")
+    if len(failures) > _FAILURES_SHOWN:
+        shell.note(f"... and {len(failures) - _FAILURES_SHOWN} more: --json names them all")
 
 
 def _chunking(settings: Settings) -> ChunkingSettings:

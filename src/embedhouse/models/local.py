@@ -16,7 +16,7 @@ import openvino as ov
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.documents import check_text
 from embedhouse.domain.embeddings import Embeddings, TokenEmbeddings
-from embedhouse.domain.errors import CapabilityMissing, InvalidSetting, ModelUnsupported
+from embedhouse.domain.errors import CapabilityMissing, InvalidSetting, ModelError, ModelUnsupported
 from embedhouse.domain.spaces import Lane as LaneName
 from embedhouse.domain.spaces import Precision, Role, Space
 from embedhouse.models.batches import Batch, plan_batches
@@ -201,6 +201,8 @@ class LocalEmbedder:
 
     def _lane(self, kind: _LaneKind) -> Lane:
         with self._compiling:
+            if self._closed:
+                raise ModelError(reason=f"Model {self._settings.name} was closed. Open it again.")
             if kind not in self._lanes:
                 self._lanes[kind] = self._open_lane(kind)
             return self._lanes[kind]
@@ -213,7 +215,7 @@ class LocalEmbedder:
             self._output_graph(TOKENS if kind == "tokens" else SENTENCE),
             "CPU",
             {
-                "INFERENCE_PRECISION_HINT": "f32" if self._space.precision == "f32" else "bf16",
+                "INFERENCE_PRECISION_HINT": _hint(self._space.precision),
                 "NUM_STREAMS": streams,
                 "INFERENCE_NUM_THREADS": threads,
                 # Pinned, the lanes would share a core while another is idle.
@@ -237,7 +239,7 @@ class LocalEmbedder:
 
     def _make_space(self, resolved: _Resolved) -> Space:
         full = self._graph.output(SENTENCE).get_partial_shape()[1].get_length()
-        dimensions = self._settings.dimensions or full
+        dimensions = full if self._settings.dimensions is None else self._settings.dimensions
         if not 0 < dimensions <= full:
             reason = f"the model {self._settings.name} has {full} dimensions"
             raise InvalidSetting(name="dimensions", origin=str(dimensions), reason=reason)
@@ -255,6 +257,11 @@ class LocalEmbedder:
             prompts=tuple((role, prompts[role]) for role in _ROLES if prompts.get(role)),
             max_tokens=self._recipe.max_tokens,
         )
+
+
+def _hint(precision: str) -> str:
+    """What is not quantised runs in bf16 where the CPU has it, unless f32 is asked for."""
+    return "bf16" if precision != "f32" and "bf16" in cpu_precisions() else "f32"
 
 
 def _check_texts(texts: Sequence[str]) -> None:
