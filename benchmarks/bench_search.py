@@ -1,4 +1,4 @@
-"""How fast 200 000 chunks are searched: in process and over HTTP, idle and while indexing, beside Chroma and LanceDB.
+"""Searching 200 000 chunks: in process and over HTTP, idle and while indexing; beside Chroma and LanceDB.
 
     python benchmarks/bench_search.py [--peer-python VENV/bin/python] [--home FOLDER] [--chunks 200000]
 

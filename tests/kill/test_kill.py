@@ -17,6 +17,7 @@ from fake_house import HashEmbedder, open_fake_house
 from worker import COLLECTION, State, Step, steps
 
 from embedhouse.domain.deadline import Deadline
+from embedhouse.domain.documents import Document
 from embedhouse.house import House
 from embedhouse.ledger import chunks
 
@@ -147,3 +148,16 @@ def test_damaged_index_is_built_again_beside(tmp_path: Path) -> None:
         assert house.search(COLLECTION, "shared paragraph", k=50).hits == hits
         assert embedder.calls == []
         assert house.status().clean
+
+
+def test_index_that_lost_entries_without_an_error_is_built_again(tmp_path: Path) -> None:
+    with open_fake_house(tmp_path) as house:
+        house.collections.create(COLLECTION)
+        next(steps(1)).apply(house)
+        house.documents.upsert(COLLECTION, [Document(id=f"{n}", text=f"Text {n}.") for n in range(30)])
+        opened = house._shelf.get(COLLECTION)
+        with opened.live.slot.borrow() as index:
+            index.write(deletes=list(index.keys())[::2], deadline=Deadline.never())
+    with open_fake_house(tmp_path) as house:
+        assert house.search(COLLECTION, "Text 0.", k=50).hits
+        _assert_index_matches_ledger(house)

@@ -1,7 +1,7 @@
 """Runs in a process of its own until it is killed: a seeded series of writes, each acknowledged on standard output.
 
-    python worker.py HOME SEED          upserts, deletes, metadata updates, compactions
-    python worker.py HOME ingest FILE   one `house.index` of a file
+python worker.py HOME SEED          upserts, deletes, metadata updates, compactions
+python worker.py HOME ingest FILE   one `house.index` of a file
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from embedhouse.indexing.indexer import Drained, Indexer, IndexReplaced
 from embedhouse.indexing.open_generation import OpenGeneration
 from embedhouse.indexing.parts import Parts, RebuildableIndex
 from embedhouse.indexing.writer import DocumentWriter
-from embedhouse.ledger import collections
+from embedhouse.ledger import changes, collections
 
 __all__ = ["OpenCollection", "Shelf"]
 
@@ -61,7 +61,21 @@ class OpenCollection:
         with self.live.lock:
             _ = self.live.slot
             self.live_indexer.drain(deadline, replays_only=not self.live.was_replaced)
+            if self._lacks_entries():
+                with self.live.slot.borrow() as index:
+                    damaged = index
+                self.live.replace_damaged(damaged)
+                self.live_indexer.drain(deadline)
             self._restored = True
+
+    def _lacks_entries(self) -> bool:
+        """Whether the index holds less than the ledger says was written to it: an engine may open a damaged
+        folder without an error."""
+        with self.live.parts.database.read() as ledger:
+            written = collections.vector_count(ledger, self.live.generation.id)
+            unsure = changes.pending_count(ledger, self.live.generation.id)
+        with self.live.slot.borrow() as index:
+            return index.info().count + unsure < written
 
     def close(self) -> None:
         """Flush and close the indexes."""

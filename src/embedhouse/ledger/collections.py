@@ -34,6 +34,7 @@ __all__ = [
     "mean_vector",
     "set_index_folder",
     "set_keep_changes_after",
+    "vector_count",
 ]
 
 WRITTEN_STATES = ("building", "shadow", "live", "standby")
@@ -156,6 +157,11 @@ def mean_vector(connection: Connection, generation_id: int) -> Vectors | None:
     """The mean of the generation's vectors, (dimensions,) float32, not normalised; None when it is empty."""
     total, count = _sum(connection, generation_id)
     return None if total is None or count <= 0 else (total / count).astype(np.float32)
+
+
+def vector_count(connection: Connection, generation_id: int) -> int:
+    """How many vectors the generation's index must hold: those written, less those deleted."""
+    return _sum(connection, generation_id)[1]
 
 
 def _sum(connection: Connection, generation_id: int) -> tuple[npt.NDArray[np.float64] | None, int]:

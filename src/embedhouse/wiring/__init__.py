@@ -12,6 +12,7 @@ from embedhouse.house import House
 from embedhouse.indexes.qdrant import QdrantEdgeIndex
 from embedhouse.indexing.parts import Parts
 from embedhouse.ledger.database import Database
+from embedhouse.models.progress import Progress, no_progress
 from embedhouse.models.store import ModelStore
 from embedhouse.settings import Settings, load_settings
 from embedhouse.wiring.child import build_in_child
@@ -33,7 +34,7 @@ class Embedhouse(House):
     def __init__(self, home: Path | str | None = None, **settings: object) -> None:
         self._open(load_settings({"home": home, **settings}, os.environ))
 
-    def _open(self, settings: Settings) -> None:
+    def _open(self, settings: Settings, on_download: Progress = no_progress) -> None:
         home = settings.home
         self._lock = HouseLock(home)
         try:
@@ -48,7 +49,7 @@ class Embedhouse(House):
             hub_url=settings.hub_url,
             token=settings.hub_token or None,
         )
-        self._pool = ModelPool(store, cache, settings.threads)
+        self._pool = ModelPool(store, cache, settings.threads, on_download)
         parts = Parts(
             home=home,
             database=database,
@@ -74,10 +75,10 @@ class Embedhouse(House):
             self._lock.release()
 
 
-def open_house(settings: Settings) -> Embedhouse:
-    """The house that these settings describe."""
+def open_house(settings: Settings, *, on_download: Progress = no_progress) -> Embedhouse:
+    """The house that these settings describe. `on_download` hears of models that are fetched on the way."""
     house = Embedhouse.__new__(Embedhouse)
-    house._open(settings)
+    house._open(settings, on_download)
     return house
 
 

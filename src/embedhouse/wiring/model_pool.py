@@ -13,6 +13,7 @@ from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.errors import InvalidSetting
 from embedhouse.models.local import LocalEmbedder, LocalModelSettings, PrecisionName, open_local_model
 from embedhouse.models.parity import Parity, check_model
+from embedhouse.models.progress import Progress, no_progress
 from embedhouse.models.quantised import quantised_file
 from embedhouse.models.store import ModelFiles, ModelStore
 from embedhouse.ports import VectorCache
@@ -32,8 +33,11 @@ class _Wanted(msgspec.Struct, frozen=True):
 class ModelPool:
     """Opens local models over one vector cache. Thread-safe: two callers of one model share it."""
 
-    def __init__(self, store: ModelStore, cache: VectorCache, threads: int) -> None:
+    def __init__(
+        self, store: ModelStore, cache: VectorCache, threads: int, on_download: Progress = no_progress
+    ) -> None:
         self._store = store
+        self._on_download = on_download
         self._cache = cache
         self._threads = threads
         self._lock = threading.Lock()
@@ -63,14 +67,15 @@ class ModelPool:
         return check_model(files.folder, settings, Deadline.never())
 
     def _opened(self, wanted: _Wanted) -> LocalEmbedder:
-        files = self._store.get(wanted.model)
+        files = self._store.get(wanted.model, progress=self._on_download)
         return open_local_model(files.folder, self._settings(files, wanted))
 
     def _settings(self, files: ModelFiles, wanted: _Wanted) -> LocalModelSettings:
         int8 = wanted.precision == "int8"
         return LocalModelSettings(
             name=files.name,
-            revision=files.revision,
+            # The same files are the same revision, from the hub, the package index or a folder.
+            revision=files.content_sha256[:12],
             precision=wanted.precision,
             dimensions=wanted.dimensions,
             streams=self._threads or None,
