@@ -68,11 +68,12 @@ class OpenGeneration:
             if not folder.is_dir() and self._is_new():
                 return IndexSlot(self.open_index(folder))
             if not folder.is_dir():
-                return IndexSlot(self._replaced(folder))
+                return IndexSlot(self._replacement())
             try:
                 index = self.open_index(folder)
             except IndexDamaged:
-                return IndexSlot(self._replaced(folder))
+                shutil.rmtree(folder, ignore_errors=True)
+                return IndexSlot(self._replacement())
             with self.parts.database.write() as ledger:
                 changes.mark_unflushed(ledger, self.generation.id)
                 collections.set_keep_changes_after(ledger, self.generation.id, None)
@@ -100,7 +101,8 @@ class OpenGeneration:
                 if current is not damaged:  # another thread was faster
                     return
             folder = self.parts.home / self._current_folder()
-            self.slot.swap(self._replaced(folder))
+            self.slot.swap(self._replacement())
+            shutil.rmtree(folder, ignore_errors=True)
 
     def move_to(self, index: RebuildableIndex, folder: str) -> None:
         """Swap in an index that was built beside, and delete the old folder."""
@@ -126,7 +128,8 @@ class OpenGeneration:
         with self.parts.database.read() as ledger:
             return next(chunks.chunk_keys(ledger, self.generation.id), None) is None
 
-    def _replaced(self, damaged: Path) -> RebuildableIndex:
+    def _replacement(self) -> RebuildableIndex:
+        """An empty index in a folder of its own, with every chunk logged to be written to it."""
         self.was_replaced = True
         COUNTERS.add("indexes_replaced")
         folder = new_index_folder(self.generation.id)
@@ -135,7 +138,6 @@ class OpenGeneration:
             collections.set_index_folder(ledger, self.generation.id, folder)
             collections.set_keep_changes_after(ledger, self.generation.id, None)
             changes.replay_all(ledger, self.generation.id)
-        shutil.rmtree(damaged, ignore_errors=True)
         return index
 
     def open_index(self, folder: Path) -> RebuildableIndex:

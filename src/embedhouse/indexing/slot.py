@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from embedhouse.domain.errors import IndexDamaged
 from embedhouse.indexing.parts import RebuildableIndex
 
 __all__ = ["IndexSlot"]
@@ -37,7 +39,7 @@ class IndexSlot:
             old.retired = True
             unused = old.borrowers == 0
         if unused:
-            old.index.close()
+            _close_old(old.index)
 
     def close(self) -> None:
         """Close the index; nobody may use it any more."""
@@ -48,7 +50,13 @@ class IndexSlot:
             counted.borrowers -= 1
             unused = counted.retired and counted.borrowers == 0
         if unused:
-            counted.index.close()
+            _close_old(counted.index)
+
+
+def _close_old(index: RebuildableIndex) -> None:
+    # It may be replaced because it is damaged: what it says about that at the end helps nobody.
+    with contextlib.suppress(IndexDamaged):
+        index.close()
 
 
 class _Counted:
