@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import filelock
 
+from embedhouse.cli.progress import OnProgress, downloads
 from embedhouse.domain.errors import HouseLocked
 from embedhouse.domain.holder import LOCK_FILE, read_holder
 from embedhouse.settings import Settings
@@ -27,22 +28,23 @@ _POLL_S = 0.1
 
 
 @contextmanager
-def connect(settings: Settings) -> Iterator[AnyHouse]:
-    """Open the house; where a running server holds it, talk to that server instead.
+def connect(settings: Settings, on_progress: OnProgress) -> Iterator[AnyHouse]:
+    """Open the house; where a running server holds it, talk to that server instead. `on_progress` hears of
+    models that are fetched on the way.
 
     Errors: HouseLocked where another process holds the folder and does not serve.
     """
-    with _remote(settings) or _open_here(settings) as house:
+    with _remote(settings) or _open_here(settings, on_progress) as house:
         yield house
 
 
-def _open_here(settings: Settings) -> AnyHouse:
+def _open_here(settings: Settings, on_progress: OnProgress) -> AnyHouse:
     from embedhouse.cli.logs import configure_logging
     from embedhouse.wiring import open_house
 
     configure_logging(settings.log_level)
     try:
-        return open_house(settings)
+        return open_house(settings, on_download=downloads(on_progress))
     except HouseLocked:
         # It may be a server that has only just taken the house.
         until = time.monotonic() + _SERVER_START_S

@@ -10,7 +10,7 @@ import typer
 from embedhouse.cli.command import command
 from embedhouse.cli.options import PrecisionName
 from embedhouse.cli.shell import Shell
-from embedhouse.domain.reports import ModelInfo, Progress
+from embedhouse.domain.reports import ModelInfo
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,12 +34,11 @@ def get(
     revision: Annotated[str | None, typer.Option("--revision", metavar="R", help="Branch, tag or commit.")] = None,
 ) -> None:
     """Fetch a model's files and verify them. What is here already is not fetched again."""
-    with shell.progress() as report:
+    from embedhouse.cli.progress import downloads
 
-        def progress(what: str, done_bytes: int, total_bytes: int | None) -> None:
-            report(Progress(stage=what, done=done_bytes, total=total_bytes, unit="bytes"))
-
-        files = _store(shell).get(model or shell.settings.model, revision=revision, progress=progress)
+    with shell.progress() as on_progress:
+        name = model or shell.settings.model
+        files = _store(shell).get(name, revision=revision, progress=downloads(on_progress))
     info = _info(files)
     shell.show(info, lambda console: _render(console, info))
 

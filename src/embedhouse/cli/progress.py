@@ -3,26 +3,52 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from embedhouse.domain.reports import Progress
 
-__all__ = ["describe", "show_progress"]
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
+
+    from embedhouse.models.progress import Progress as DownloadProgress
+
+__all__ = ["OnProgress", "describe", "downloads", "show_progress"]
 
 _SECONDS_BETWEEN_LINES = 5.0
 _KIB = 1024
 
 
+OnProgress = Callable[[Progress], None]
+
+
 @contextmanager
-def show_progress() -> Iterator[Callable[[Progress], None]]:
-    """A callback for everything that reports `Progress`. Thread-safe."""
-    if sys.stderr.isatty():
-        with _bars() as report:
-            yield report
-    else:
+def show_progress() -> Iterator[OnProgress]:
+    """A callback for everything that reports `Progress`. Thread-safe. Shows nothing before the first report."""
+    if not sys.stderr.isatty():
         yield _Lines()
+        return
+    bars = _Bars()
+    try:
+        yield bars
+    finally:
+        bars.close()
+
+
+def downloads(on_progress: OnProgress) -> DownloadProgress:
+    """A callback for the model store that reports as everything else does; what has no size is a remark."""
+
+    def report(what: str, done_bytes: int, total_bytes: int | None) -> None:
+        if total_bytes is None:
+            print(what, file=sys.stderr, flush=True)
+            return
+        on_progress(Progress(stage=what, done=done_bytes, total=total_bytes, unit="bytes"))
+
+    return report
 
 
 class _Lines:
@@ -78,22 +104,36 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
-@contextmanager
-def _bars() -> Iterator[Callable[[Progress], None]]:
-    from rich.console import Console
-    from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn
-    from rich.progress import Progress as Bars
+class _Bars:
+    """A bar for each stage, gone when all is done. Rich is loaded when the first report comes."""
 
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[line]}"))
-    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
-        tasks: dict[str, tuple[TaskID, float]] = {}
+    def __init__(self) -> None:
+        self._bars: Bars | None = None
+        self._tasks: dict[str, tuple[TaskID, float]] = {}
+        self._lock = threading.Lock()
 
-        def report(step: Progress) -> None:
-            now = time.monotonic()
-            if step.stage not in tasks:
-                tasks[step.stage] = bars.add_task(step.stage, total=step.total, line=""), now
-            task, started = tasks[step.stage]
+    def __call__(self, step: Progress) -> None:
+        now = time.monotonic()
+        with self._lock:
+            bars = self._bars = self._bars or _started_bars()
+            if step.stage not in self._tasks:
+                self._tasks[step.stage] = bars.add_task(step.stage, total=step.total, line=""), now
+            task, started = self._tasks[step.stage]
             line = describe(step, now - started).removeprefix(f"{step.stage}: ")
             bars.update(task, completed=step.done, total=step.total, line=line)
 
-        yield report
+    def close(self) -> None:
+        """Take the bars off the screen."""
+        if self._bars is not None:
+            self._bars.stop()
+
+
+def _started_bars() -> Bars:
+    from rich.console import Console
+    from rich.progress import BarColumn, SpinnerColumn, TextColumn
+    from rich.progress import Progress as Bars
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[line]}"))
+    bars = Bars(*columns, console=Console(stderr=True), transient=True)
+    bars.start()
+    return bars

@@ -27,22 +27,30 @@ class Shell:
     def __init__(self, settings: Settings, *, as_json: bool) -> None:
         self.settings = settings
         self.as_json = as_json
+        self._on_progress: Callable[[Progress], None] | None = None
 
     @contextmanager
     def house(self) -> Iterator[AnyHouse]:
         """The house in this process, or the server that holds its folder."""
         from embedhouse.cli.connection import connect
 
-        with connect(self.settings) as house:
+        with self.progress() as on_progress, connect(self.settings, on_progress) as house:
             yield house
 
     @contextmanager
     def progress(self) -> Iterator[Callable[[Progress], None]]:
-        """A bar with rate and time left on a terminal; otherwise a line now and then. On stderr."""
+        """A bar with rate and time left on a terminal; otherwise a line now and then. On stderr. One within the
+        other is the same."""
+        if self._on_progress is not None:
+            yield self._on_progress
+            return
         from embedhouse.cli.progress import show_progress
 
-        with show_progress() as report:
-            yield report
+        with show_progress() as self._on_progress:
+            try:
+                yield self._on_progress
+            finally:
+                self._on_progress = None
 
     def show(self, record: Any, render: Callable[[Console], None]) -> None:
         """Print the record as JSON where --json asks for it, and for people otherwise."""

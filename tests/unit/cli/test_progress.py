@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 
-from embedhouse.cli.progress import describe, show_progress
+from embedhouse.cli.progress import describe, downloads, show_progress
 from embedhouse.domain.reports import Progress
 
 
@@ -40,3 +42,24 @@ def test_show_progress_off_terminal_writes_lines_now_and_then(
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err.splitlines() == ["index: 60 documents of 100 documents (60%), 10 documents/s, 4 s left"]
+
+
+def test_downloads_report_bytes_and_remark_on_what_has_no_size(capsys: pytest.CaptureFixture[str]) -> None:
+    heard: list[Progress] = []
+    report = downloads(heard.append)
+    report("the hub is out of reach", 0, None)
+    report("model", 5, 10)
+    assert heard == [Progress(stage="model", done=5, total=10, unit="bytes")]
+    assert capsys.readouterr().err == "the hub is out of reach\n"
+
+
+def test_show_progress_on_a_terminal_draws_bars_and_takes_them_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr(screen, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stderr", screen)
+    monkeypatch.setenv("TERM", "xterm")
+    with show_progress() as report:
+        assert screen.getvalue() == ""
+        report(Progress(stage="index", done=5, total=10, unit="documents"))
+    assert "5 documents of 10 documents (50%)" in screen.getvalue()
+    assert screen.getvalue().rstrip().endswith(("\x1b[2K", "\x1b[1A\x1b[2K"))
