@@ -34,7 +34,8 @@ def plan_batches(lengths: Sequence[int], *, budget: int, streams: int, limit: in
     A small call is shared among the streams rather than left to one of them. Equal lengths keep their order.
     """
     order = np.argsort(-np.asarray(lengths, dtype=np.int64), kind="stable")
-    budget = min(budget, max(budget // 4, -(-sum(lengths) // streams)))
+    padded = sum(padded_length(tokens, limit) for tokens in lengths)
+    budget = min(budget, max(budget // 4, -(-padded // streams)))
     batches, start = [], 0
     while start < len(order):
         length = padded_length(lengths[order[start]], limit)

@@ -122,7 +122,7 @@ class Lane:
         job.deadline.check("embedding")
         with self._ready:
             if self._closed:
-                raise ModelError(reason="The model was closed while it was still in use.")
+                raise ModelError(reason="The model was closed. Open it again.")
             if self._waiting_jobs >= self._queue_limit:
                 raise Overloaded(
                     what=f"{self._waiting_jobs} in the {self._name} lane", retry_after_s=_RETRY_AFTER_S
