@@ -12,7 +12,7 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from embedhouse.api.errors import answer_to
-from embedhouse.api.requests import route_by_family
+from embedhouse.api.requests import route_without_id
 from embedhouse.api.served import ServedHouse
 from embedhouse.domain.errors import Forbidden, InvalidSetting, NotReady, Overloaded, Unauthorized
 from embedhouse.settings import Settings
@@ -65,7 +65,7 @@ class Gate:
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
-        route_by_family(scope)
+        route_without_id(scope)
         timed = _Timed(send)
         try:
             await self._pass(scope, receive, timed)

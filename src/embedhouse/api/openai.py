@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 from typing import TYPE_CHECKING, Annotated, Any, Literal
-from urllib.parse import unquote
 
 import msgspec
 import numpy as np
@@ -17,7 +16,7 @@ from litestar.params import JSONBody
 from msgspec import Meta
 
 from embedhouse.api.embedding import lane_for
-from embedhouse.api.requests import ApiRequest, check_texts
+from embedhouse.api.requests import ApiRequest, check_texts, model_name
 from embedhouse.api.served import interactive, served_house
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.embeddings import Embeddings, Vectors
@@ -175,11 +174,10 @@ async def list_models(request: ApiRequest) -> ModelList:
     return ModelList(data=[ModelItem(id=one.name) for one in found])
 
 
-@get("/v1/models/{id:path}", summary="A model, as OpenAI's", tags=_TAGS, responses=_failures())
+@get("/v1/models/{id:str}", summary="A model, as OpenAI's", tags=_TAGS, responses=_failures())
 async def get_model(request: ApiRequest) -> ModelItem:
     """One model by name; the name's slash may be percent-encoded or not."""
-    raw = request.scope["raw_path"].decode("ascii", "replace").split("?", 1)[0]
-    name = unquote(raw.split("/", 3)[3])
+    name = model_name(request)
     found = await interactive(request, lambda house, deadline: house.models.list(deadline=deadline))
     if all(one.name != name for one in found):
         raise UnknownModel(name=name, reason="it is not on this machine")

@@ -19,6 +19,7 @@ from litestar.typing import FieldDefinition
 
 from embedhouse.api import collections, documents, embedding, health, jobs, openai, searching
 from embedhouse.api.bodies import IncomingDocument
+from embedhouse.api.requests import ApiRequest
 from embedhouse.domain.documents import Document
 
 if TYPE_CHECKING:
@@ -92,7 +93,9 @@ def _config() -> OpenAPIConfig:
 def openapi_document() -> bytes:
     """The OpenAPI document as JSON. Made by an application of the same routes that serves nothing: the framework
     would otherwise serve pages that load from foreign hosts."""
-    described = Litestar(API_ROUTES, openapi_config=_config(), plugins=[_IncomingDocumentSchema()])
+    described = Litestar(
+        API_ROUTES, openapi_config=_config(), plugins=[_IncomingDocumentSchema()], request_class=ApiRequest
+    )
     return msgspec.json.encode(described.openapi_schema.to_schema(), enc_hook=str)
 
 

@@ -26,8 +26,9 @@ __all__ = [
     "check_texts",
     "decode_document",
     "document_id",
+    "model_name",
     "parse_filter",
-    "route_by_family",
+    "route_without_id",
     "within_length",
 ]
 
@@ -35,6 +36,7 @@ TAKES_ANY_TEXT = "takes_any_text"
 """Marks routes that report a lone surrogate as the failure of one document, not of the whole body."""
 
 _FAMILIES = ("documents", "vectors")
+_MODELS = "/v1/models/"
 _PLACEHOLDER = "id"
 
 
@@ -72,18 +74,26 @@ def _refuse_constant(name: str) -> NoReturn:
 
 def document_id(request: Request[Any, Any, Any]) -> str:
     """The id in `/collections/{name}/documents/{id}`: all that follows the family, percent-decoded once."""
-    return unquote(_id_segments(request.scope["raw_path"])[4])
+    return unquote(_raw_path(request.scope).split("/", 4)[4])
 
 
-def route_by_family(scope: HTTPScope) -> None:
-    """Let the router see a document's route without its id: it would merge and drop slashes that belong to it."""
-    segments = _id_segments(scope["raw_path"])
+def model_name(request: Request[Any, Any, Any]) -> str:
+    """The name in `/v1/models/{id}`; its slash may be percent-encoded or not."""
+    return unquote(_raw_path(request.scope).removeprefix(_MODELS))
+
+
+def route_without_id(scope: HTTPScope) -> None:
+    """Let the router see the route without its id: it would merge and drop slashes that belong to it."""
+    raw_path = _raw_path(scope)
+    segments = raw_path.split("/", 4)
     if len(segments) == 5 and segments[1] == "collections" and segments[3] in _FAMILIES and segments[4]:
         scope["path"] = f"/collections/{unquote(segments[2])}/{segments[3]}/{_PLACEHOLDER}"
+    elif raw_path.startswith(_MODELS) and raw_path != _MODELS:
+        scope["path"] = f"{_MODELS}{_PLACEHOLDER}"
 
 
-def _id_segments(raw_path: bytes) -> list[str]:
-    return raw_path.decode("ascii", "replace").split("?", 1)[0].split("/", 4)
+def _raw_path(scope: HTTPScope) -> str:
+    return scope["raw_path"].decode("ascii", "replace").split("?", 1)[0]
 
 
 def decode_document(kind: type[Any], value: Any) -> IncomingDocument:
