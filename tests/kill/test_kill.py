@@ -20,6 +20,7 @@ from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.documents import Document
 from embedhouse.house import House
 from embedhouse.ledger import chunks
+from embedhouse.ledger.changes import EVERYTHING
 
 WORKER = Path(__file__).parent / "worker.py"
 FEW = range(6)
@@ -53,7 +54,7 @@ def _state(house: House) -> State:
 
 def _assert_index_matches_ledger(house: House) -> None:
     opened = house._shelf.get(COLLECTION)
-    opened.drain(Deadline.never())
+    opened.finish(EVERYTHING, Deadline.never())
     with house._parts.database.read() as ledger:
         expected = list(chunks.chunk_keys(ledger, opened.live.generation.id))
     with opened.live.slot.borrow() as index:

@@ -1,4 +1,4 @@
-"""A real house (ledger, cache, index, chunker) on a model that is a hash function: fast, the same everywhere."""
+"""A real house (ledger, cache, index, chunker) on a model that is a hash function: fast, and always the same."""
 
 from __future__ import annotations
 

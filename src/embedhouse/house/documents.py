@@ -17,6 +17,7 @@ from embedhouse.domain.reports import DocumentPage, DocumentView, Wait, WriteRep
 from embedhouse.house.collections import iso_time
 from embedhouse.house.shelf import OpenCollection, Shelf
 from embedhouse.ledger import chunks, documents
+from embedhouse.ledger.changes import Logged
 from embedhouse.ledger.documents import StoredDocument
 
 __all__ = ["Documents"]
@@ -44,8 +45,8 @@ class Documents:
         found by searches too. Bad documents are `failures` of the report. Errors: UnknownCollection, DuplicateId.
         """
         opened = self._shelf.get(collection)
-        report = opened.writer.upsert(batch)
-        return self._waited(opened, report, wait, deadline or Deadline.never())
+        report, logged = opened.writer.upsert(batch)
+        return self._waited(opened, report, logged, wait, deadline or Deadline.never())
 
     def update_metadata(
         self,
@@ -62,8 +63,8 @@ class Documents:
         if not replace:
             merged = stored.document.metadata | metadata
             metadata = {key: value for key, value in merged.items() if value is not None}
-        opened.writer.set_metadata(stored.pk, id, metadata)
-        opened.drain(deadline or Deadline.never())
+        logged = opened.writer.set_metadata(stored.pk, id, metadata)
+        opened.finish(logged, deadline or Deadline.never())
 
     def delete(
         self,
@@ -85,8 +86,8 @@ class Documents:
         else:
             only = parse_filter(filter or {})
             pks = [stored.pk for stored in self._matching(opened, only, "", deadline)]
-        opened.writer.delete(pks)
-        opened.drain(deadline)
+        for logged in opened.writer.delete(pks):
+            opened.finish(logged, deadline)
         return len(pks)
 
     def get(self, collection: str, id: str, *, deadline: Deadline | None = None) -> DocumentView:
@@ -135,12 +136,14 @@ class Documents:
         vector = mean_vector(rows) if kind == "mean" else centroid_of_largest_cluster(rows)
         return [float(value) for value in vector]
 
-    def _waited(self, opened: OpenCollection, report: WriteReport, wait: Wait, deadline: Deadline) -> WriteReport:
+    def _waited(
+        self, opened: OpenCollection, report: WriteReport, logged: Logged, wait: Wait, deadline: Deadline
+    ) -> WriteReport:
         if wait == "accepted":
             pending = report.chunks
             self._shelf.index_soon(opened)
             return msgspec.structs.replace(report, pending_chunks=pending)
-        drained = opened.drain(deadline)
+        drained = opened.finish(logged, deadline)
         return msgspec.structs.replace(
             report,
             tokens=sum(each.tokens for each in drained),

@@ -17,6 +17,7 @@ from embedhouse.indexing.open_generation import OpenGeneration
 from embedhouse.indexing.parts import Parts, RebuildableIndex
 from embedhouse.indexing.writer import DocumentWriter
 from embedhouse.ledger import changes, collections
+from embedhouse.ledger.changes import EVERYTHING, Logged
 
 __all__ = ["OpenCollection", "Shelf"]
 
@@ -49,9 +50,9 @@ class OpenCollection:
         with self.live.slot.borrow() as index:
             return question(index)
 
-    def drain(self, deadline: Deadline) -> list[Drained]:
-        """Bring every written generation up to date; what was done for each."""
-        return [indexer.wait_until_idle(deadline) for indexer in self.indexers]
+    def finish(self, logged: Logged, deadline: Deadline) -> list[Drained]:
+        """Bring every written generation up to date with a write, ahead of bulk work; what was done for each."""
+        return [indexer.finish(logged, deadline) for indexer in self.indexers]
 
     def _restore(self, deadline: Deadline) -> None:
         """On first use: write again what a crash, or a deleted folder, took from the index. New documents that
@@ -60,7 +61,7 @@ class OpenCollection:
             return
         with self.live.lock:
             _ = self.live.slot
-            self.live_indexer.drain(deadline, replays_only=not self.live.was_replaced)
+            self.live_indexer.drain(deadline, replays_only=not self.live.replacements)
             if self._lacks_entries():
                 with self.live.slot.borrow() as index:
                     damaged = index
@@ -119,7 +120,7 @@ class Shelf:
 
     def _index(self, opened: OpenCollection) -> None:
         try:
-            opened.drain(self._stopping)
+            opened.finish(EVERYTHING, self._stopping)
         except Cancelled:
             return
         except Exception:

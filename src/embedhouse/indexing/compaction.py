@@ -41,7 +41,7 @@ def compact(opened: OpenGeneration, indexer: Indexer, deadline: Deadline) -> Non
     database, generation_id = opened.parts.database, opened.generation.id
     indexer.drain(deadline)
     with database.write() as ledger:
-        start = changes.last_seq(ledger, generation_id)
+        start = changes.last_seq(ledger)
         collections.set_keep_changes_after(ledger, generation_id, start)
     folder = new_index_folder(generation_id)
     try:

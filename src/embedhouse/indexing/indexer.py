@@ -6,18 +6,20 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import msgspec
 import numpy as np
+from sqlalchemy import Connection
 
 from embedhouse.domain.deadline import Deadline
-from embedhouse.domain.documents import StoredChunk
+from embedhouse.domain.documents import Metadata, StoredChunk
 from embedhouse.domain.embeddings import Embeddings, Vectors
 from embedhouse.domain.errors import IndexDamaged, InvalidInput
 from embedhouse.indexing.open_generation import OpenGeneration
 from embedhouse.indexing.parts import RebuildableIndex
 from embedhouse.ledger import changes, chunks, collections
-from embedhouse.ledger.changes import Change, DeadLetter
+from embedhouse.ledger.changes import EVERYTHING, Change, DeadLetter, Logged
 from embedhouse.ports import IndexEntry
 
 __all__ = ["Drained", "IndexReplaced", "Indexer", "index_entry"]
@@ -27,6 +29,8 @@ _FLUSH_EVERY = 10_000
 
 _Vectors = dict[int, tuple[Vectors, int]]
 """Chunk key -> (its vector, tokens embedded: 0 from the cache)."""
+
+_Find = Callable[[Connection, int, int], list[Change]]
 
 
 class Drained(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,22 +68,28 @@ class Indexer:
         deadline: Deadline,
         on_batch: Callable[[Drained], None] = lambda _: None,
         *,
+        within: Logged = EVERYTHING,
         replays_only: bool = False,
     ) -> Drained:
-        """Apply everything that is pending now and while it works; or only what a crash took from the index."""
+        """Apply everything that is pending now and while it works; or only what is `within`, first; or
+        only what a crash took from the index."""
         total = Drained()
-        while done := self._drain_batch(deadline, replays_only):
+        find = changes.replays if replays_only else changes.pending_changes
+        while done := self._drain_batch(deadline, partial(find, within=within)):
             total = total.plus(done)
             on_batch(done)
             if self._unflushed >= _FLUSH_EVERY:
                 self.flush()
         return total
 
-    def wait_until_idle(self, deadline: Deadline) -> Drained:
-        """Drain, then wait for what other threads have claimed."""
-        total = self.drain(deadline)
+    def finish(self, logged: Logged, deadline: Deadline) -> Drained:
+        """Apply what a write logged, and wait for what other threads have claimed of it."""
+        before = self._opened.replacements
+        total = self.drain(deadline, within=logged)
+        if self._opened.replacements != before:  # then what was logged was logged anew, among everything else
+            return total.plus(self.drain(deadline))
         with self._claims:
-            while self._claimed:
+            while any(logged.after < seq <= logged.upto for seq in self._claimed):
                 deadline.check("waiting for the index")
                 self._claims.wait(timeout=min(deadline.remaining_s, 1.0))
         return total
@@ -95,7 +105,7 @@ class Indexer:
     def _flush(self) -> None:
         with self._opened.lock:
             with self._database.read() as ledger:
-                upto = changes.last_seq(ledger, self._id)
+                upto = changes.last_seq(ledger)
             self._unflushed = 0
             with self.guarded() as index:
                 index.flush()
@@ -104,18 +114,18 @@ class Indexer:
             with self._database.write() as ledger:
                 changes.forget_flushed(ledger, self._id, upto)
 
-    def _drain_batch(self, deadline: Deadline, replays_only: bool) -> Drained | None:
+    def _drain_batch(self, deadline: Deadline, find: _Find) -> Drained | None:
         deadline.check("indexing")
         _ = self._opened.slot  # opening it may log changes
         try:
-            with self._batch(replays_only) as batch:
+            with self._batch(find) as batch:
                 return self._apply(batch, deadline) if batch else None
         except IndexReplaced:
             return Drained()
 
     @contextmanager
-    def _batch(self, replays_only: bool) -> Iterator[list[Change]]:
-        batch = self._claim(replays_only)
+    def _batch(self, find: _Find) -> Iterator[list[Change]]:
+        batch = self._claim(find)
         try:
             yield batch
         finally:
@@ -123,8 +133,7 @@ class Indexer:
                 self._claimed.difference_update(change.seq for change in batch)
                 self._claims.notify_all()
 
-    def _claim(self, replays_only: bool) -> list[Change]:
-        find = changes.replays if replays_only else changes.pending_changes
+    def _claim(self, find: _Find) -> list[Change]:
         with self._claims:
             with self._database.read() as ledger:
                 pending = find(ledger, self._id, _CHANGES_PER_BATCH + len(self._claimed))
@@ -138,7 +147,7 @@ class Indexer:
         # A chunk that is not current was deleted since: a later change says so to the index.
         wanted = [current[c.chunk_key] for c in batch if c.action == "upsert" and c.chunk_key in current]
         embedded, letters = self._embed(wanted, deadline)
-        self._write(batch, current, embedded, letters)
+        self._write(batch, embedded, letters)
         tokens = [int(count) for _, count in embedded.values()]
         return Drained(
             changes=len(batch),
@@ -172,35 +181,44 @@ class Indexer:
         texts = [stored.chunk.embedded_text for stored in wanted]
         return self._opened.embedder.embed(texts, role="document", lane="bulk", deadline=deadline)
 
-    def _write(
-        self,
-        batch: Sequence[Change],
-        current: dict[int, StoredChunk],
-        embedded: _Vectors,
-        letters: Sequence[DeadLetter],
-    ) -> None:
-        upserts = [index_entry(current[key], vector) for key, (vector, _) in embedded.items()]
+    def _write(self, batch: Sequence[Change], embedded: _Vectors, letters: Sequence[DeadLetter]) -> None:
         deletes = [change.chunk_key for change in batch if change.action == "delete"]
-        metadata = [
-            (change.chunk_key, current[change.chunk_key].metadata)
-            for change in batch
-            if change.action == "metadata" and change.chunk_key in current
-        ]
-        counted = {change.chunk_key for change in batch if change.counted}
         with self._opened.lock:
+            # Read again under the lock: what was deleted or given new metadata while the model worked must not
+            # come back as it was.
+            with self._database.read() as ledger:
+                current = chunks.current_chunks(ledger, sorted({change.chunk_key for change in batch}))
+            vectors = {key: vector for key, (vector, _) in embedded.items() if key in current}
             with self.guarded() as index:
-                leaving = index.vectors([key for key in deletes if key not in counted])
-                index.write(upserts=upserts, deletes=deletes, metadata=metadata, deadline=Deadline.never())
+                leaving = index.vectors(deletes)
+                index.write(
+                    upserts=[index_entry(current[key], vector) for key, vector in vectors.items()],
+                    deletes=deletes,
+                    metadata=_new_metadata(batch, current),
+                    deadline=Deadline.never(),
+                )
             with self._database.write() as ledger:
-                coming = [vector for key, (vector, _) in embedded.items() if key not in counted]
-                if coming:
-                    collections.add_to_mean(ledger, self._id, np.stack(coming), 1)
-                if leaving:
-                    collections.add_to_mean(ledger, self._id, np.stack(list(leaving.values())), -1)
-                changes.add_dead_letters(ledger, self._id, letters)
+                applied = changes.mark_applied(ledger, [change.seq for change in batch])
+                self._count(ledger, batch, applied, vectors, leaving)
+                changes.add_dead_letters(ledger, self._id, [one for one in letters if one.chunk_key in current])
                 changes.forget_dead_letters(ledger, [*deletes, *embedded])
-                changes.mark_applied(ledger, [change.seq for change in batch])
             self._unflushed += len(batch)
+
+    def _count(
+        self,
+        ledger: Connection,
+        batch: Sequence[Change],
+        applied: set[int],
+        coming: dict[int, Vectors],
+        leaving: dict[int, Vectors],
+    ) -> None:
+        """Move the running sum by what these changes brought and took, once each: a change that was counted before
+        a crash, or that is not in the log any more, does not count."""
+        keys = {change.chunk_key for change in batch if change.seq in applied and not change.counted}
+        for vectors, sign in ((coming, 1), (leaving, -1)):
+            rows = [vector for key, vector in vectors.items() if key in keys]
+            if rows:
+                collections.add_to_mean(ledger, self._id, np.stack(rows), sign)
 
     @contextmanager
     def guarded(self) -> Iterator[RebuildableIndex]:
@@ -214,6 +232,11 @@ class Indexer:
                 damaged, reason = index, str(error)
         self._opened.replace_damaged(damaged)
         raise IndexReplaced(reason)
+
+
+def _new_metadata(batch: Sequence[Change], current: dict[int, StoredChunk]) -> list[tuple[int, Metadata]]:
+    keys = {change.chunk_key for change in batch if change.action == "metadata"}
+    return [(key, current[key].metadata) for key in sorted(keys & current.keys())]
 
 
 def index_entry(stored: StoredChunk, vector: Vectors) -> IndexEntry:

@@ -82,7 +82,7 @@ class Ingest:
         return Ingested(report=report, drained=self._drained, documents=len(seen), ids=frozenset(seen))
 
     def _write(self, batch: Sequence[Document], failures: Sequence[Failure]) -> WriteReport:
-        written = self._writer.upsert(batch)
+        written, _ = self._writer.upsert(batch)
         self._logged_chunks += written.chunks
         return sum_reports([written, WriteReport(failures=list(failures))])
 

@@ -13,7 +13,7 @@ from embedhouse.domain.collections import Collection, Generation
 from embedhouse.domain.errors import IndexDamaged, SpaceMismatch
 from embedhouse.indexing.parts import Parts, RebuildableIndex
 from embedhouse.indexing.slot import IndexSlot
-from embedhouse.ledger import changes, chunks, collections
+from embedhouse.ledger import changes, collections
 from embedhouse.ports import Chunker, Embedder
 from embedhouse.telemetry import COUNTERS
 
@@ -39,8 +39,8 @@ class OpenGeneration:
         self.collection = collection
         self.generation = generation
         self.lock = threading.RLock()
-        self.was_replaced = False
-        """Whether the index was found missing or damaged and is being written again."""
+        self.replacements = 0
+        """How often the index was found missing or damaged, and every chunk logged to be written again."""
 
     @cached_property
     def embedder(self) -> Embedder:
@@ -111,7 +111,7 @@ class OpenGeneration:
             with self.parts.database.write() as ledger:
                 collections.set_index_folder(ledger, self.generation.id, folder)
                 collections.set_keep_changes_after(ledger, self.generation.id, None)
-                changes.forget_flushed(ledger, self.generation.id, changes.last_seq(ledger, self.generation.id))
+                changes.forget_flushed(ledger, self.generation.id, changes.last_seq(ledger))
             self.slot.swap(index)
             shutil.rmtree(old, ignore_errors=True)
 
@@ -126,11 +126,11 @@ class OpenGeneration:
 
     def _is_new(self) -> bool:
         with self.parts.database.read() as ledger:
-            return next(chunks.chunk_keys(ledger, self.generation.id), None) is None
+            return collections.vector_count(ledger, self.generation.id) == 0
 
     def _replacement(self) -> RebuildableIndex:
         """An empty index in a folder of its own, with every chunk logged to be written to it."""
-        self.was_replaced = True
+        self.replacements += 1
         COUNTERS.add("indexes_replaced")
         folder = new_index_folder(self.generation.id)
         index = self.open_index(self.parts.home / folder)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from embedhouse.domain.reports import Failure, WriteReport
 from embedhouse.indexing.diff import diff_chunks
 from embedhouse.indexing.open_generation import OpenGeneration
 from embedhouse.ledger import changes, chunks, documents
+from embedhouse.ledger.changes import Logged
 from embedhouse.ledger.chunks import NewChunk
 from embedhouse.ledger.documents import KnownDocument
 
@@ -31,6 +33,10 @@ class _Prepared(msgspec.Struct, frozen=True):
     chunks: list[list[NewChunk]]  # one list a generation; empty when only metadata changed
 
 
+class _Log:
+    logged = Logged(0, 0)
+
+
 class DocumentWriter:
     """Puts documents into the ledger for every generation of a collection that is written. What it returns from
     is acknowledged: on disk, with the work for the indexes logged."""
@@ -40,9 +46,9 @@ class DocumentWriter:
         self._database = generations[0].parts.database
         self._collection_id = generations[0].collection.id
 
-    def upsert(self, batch: Sequence[Document]) -> WriteReport:
-        """Add, replace or leave alone, by content. A bad document is a failure in the report and never stops
-        the rest. Errors: DuplicateId."""
+    def upsert(self, batch: Sequence[Document]) -> tuple[WriteReport, Logged]:
+        """Add, replace or leave alone, by content; what was changed, and what was logged for the indexes. A bad
+        document is a failure in the report and never stops the rest. Errors: DuplicateId."""
         _check_distinct(batch)
         good, failures = _partition(batch)
         with self._database.read() as ledger:
@@ -52,33 +58,49 @@ class DocumentWriter:
             content_hash = document.content_hash
             if not _is_same(document, content_hash, known.get(document.id)):
                 prepared.append(self._prepare(document, content_hash, known.get(document.id)))
+        logged = Logged(0, 0)
         if prepared:
-            with self._database.write() as ledger:
+            with self._logged() as (ledger, log):
                 self._store(ledger, prepared)
+            logged = log.logged
         added = sum(item.known is None for item in prepared)
-        return WriteReport(
+        report = WriteReport(
             added=added,
             updated=len(prepared) - added,
             unchanged=len(good) - len(prepared),
             chunks=sum(len(item.chunks[0]) for item in prepared if item.chunks),
             failures=failures,
         )
+        return report, logged
 
-    def set_metadata(self, pk: int, document_id: str, metadata: Metadata) -> None:
+    def set_metadata(self, pk: int, document_id: str, metadata: Metadata) -> Logged:
         """Replace a document's metadata; nothing is embedded. Errors: InvalidInput."""
         kept = _as_json(document_id, metadata)
-        with self._database.write() as ledger:
+        with self._logged() as (ledger, log):
             documents.set_metadata(ledger, pk, kept)
             self._log_metadata(ledger, pk)
+        return log.logged
 
-    def delete(self, pks: Sequence[int]) -> None:
+    def delete(self, pks: Sequence[int]) -> list[Logged]:
         """Delete documents and their chunks."""
+        logged = []
         for start in range(0, len(pks), _IDS_PER_DELETE):
             block = pks[start : start + _IDS_PER_DELETE]
-            with self._database.write() as ledger:
+            with self._logged() as (ledger, log):
                 for opened in self._generations:
                     self._forget(ledger, opened, chunks.keys_of(ledger, opened.generation.id, block))
                 documents.delete_documents(ledger, block)
+            logged.append(log.logged)
+        return logged
+
+    @contextmanager
+    def _logged(self) -> Iterator[tuple[Connection, _Log]]:
+        """A write transaction that notes which changes it logs: writers are one at a time, so they are a range."""
+        log = _Log()
+        with self._database.write() as ledger:
+            before = changes.last_seq(ledger)
+            yield ledger, log
+            log.logged = Logged(before, changes.last_seq(ledger))
 
     def _prepare(self, document: Document, content_hash: bytes, known: KnownDocument | None) -> _Prepared:
         if known is not None and known.content_hash == content_hash:

@@ -14,9 +14,11 @@ from embedhouse.ledger import tables as t
 from embedhouse.ledger.blocks import blocks
 
 __all__ = [
+    "EVERYTHING",
     "Action",
     "Change",
     "DeadLetter",
+    "Logged",
     "add_changes",
     "add_dead_letters",
     "changes_after",
@@ -44,6 +46,16 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     counted: bool
 
 
+class Logged(msgspec.Struct, frozen=True):
+    """What a write logged: the changes after `after`, up to `upto`. None at all when they are equal."""
+
+    after: int = 0
+    upto: int = 2**63 - 1
+
+
+EVERYTHING = Logged()
+
+
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     """A chunk that failed for good."""
 
@@ -59,14 +71,21 @@ def add_changes(connection: Connection, generation_id: int, action: Action, keys
         connection.execute(insert(t.change), rows)
 
 
-def pending_changes(connection: Connection, generation_id: int, limit: int) -> list[Change]:
-    """The oldest changes that the index has not seen."""
-    where = (t.change.c.generation_id == generation_id, t.change.c.state.in_((t.PENDING, t.REPLAY)))
+def pending_changes(
+    connection: Connection, generation_id: int, limit: int, within: Logged = EVERYTHING
+) -> list[Change]:
+    """The oldest changes that the index has not seen, among those `within`."""
+    where = (
+        t.change.c.generation_id == generation_id,
+        t.change.c.state.in_((t.PENDING, t.REPLAY)),
+        t.change.c.seq > within.after,
+        t.change.c.seq <= within.upto,
+    )
     return _changes(connection, where, limit)
 
 
-def replays(connection: Connection, generation_id: int, limit: int) -> list[Change]:
-    """The oldest changes that the index had seen and may have lost in a crash."""
+def replays(connection: Connection, generation_id: int, limit: int, within: Logged = EVERYTHING) -> list[Change]:
+    """The oldest changes that the index had seen and may have lost in a crash; `within` is for all of them."""
     return _changes(connection, (t.change.c.generation_id == generation_id, t.change.c.state == t.REPLAY), limit)
 
 
@@ -82,16 +101,18 @@ def pending_count(connection: Connection, generation_id: int) -> int:
     return int(connection.execute(select(func.count()).select_from(t.change).where(*where)).scalar_one())
 
 
-def last_seq(connection: Connection, generation_id: int) -> int:
-    """The newest change; 0 when there is none."""
-    where = t.change.c.generation_id == generation_id
-    return int(connection.execute(select(func.max(t.change.c.seq)).where(where)).scalar() or 0)
+def last_seq(connection: Connection) -> int:
+    """The newest change of any generation; 0 when there is none."""
+    return int(connection.execute(select(func.max(t.change.c.seq))).scalar() or 0)
 
 
-def mark_applied(connection: Connection, seqs: Sequence[int]) -> None:
-    """The index has seen them; they stay until it is flushed."""
+def mark_applied(connection: Connection, seqs: Sequence[int]) -> set[int]:
+    """The index has seen them; they stay until it is flushed. Those that were still in the log, and not applied."""
+    applied: set[int] = set()
     for block in blocks(seqs):
-        connection.execute(update(t.change).where(t.change.c.seq.in_(block)).values(state=t.APPLIED))
+        statement = update(t.change).where(t.change.c.seq.in_(block), t.change.c.state != t.APPLIED)
+        applied.update(connection.execute(statement.values(state=t.APPLIED).returning(t.change.c.seq)).scalars())
+    return applied
 
 
 def forget_flushed(connection: Connection, generation_id: int, upto_seq: int) -> None:

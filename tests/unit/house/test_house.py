@@ -170,6 +170,39 @@ def test_accepted_write_is_indexed_soon(house: House) -> None:
     assert house.status().clean
 
 
+def test_document_deleted_while_it_is_embedded_does_not_come_back(tmp_path: Path) -> None:
+    slow = HashEmbedder(seconds_per_batch=0.3)
+    with open_fake_house(tmp_path, slow) as house:
+        house.collections.create("notes")
+        writer = threading.Thread(target=house.documents.upsert, args=("notes", [_document("a", "A zebra.")]))
+        writer.start()
+        while not house.documents.list("notes").documents:
+            time.sleep(0.005)
+        house.documents.delete("notes", ids=["a"])
+        writer.join()
+        opened = house._shelf.get("notes").live
+        with opened.slot.borrow() as index:
+            assert list(index.keys()) == []
+        with house._parts.database.read() as ledger:
+            assert collections.vector_count(ledger, opened.generation.id) == 0
+
+
+def test_single_write_does_not_wait_for_bulk_work(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(f'{{"_id": "{n}", "text": "Row {n}."}}\n' for n in range(6000)))
+    with open_fake_house(tmp_path / "home", HashEmbedder(seconds_per_batch=0.25)) as house:
+        house.collections.create("notes")
+        bulk = threading.Thread(target=house.index, args=("notes", [rows]))
+        bulk.start()
+        while house.collections.get("notes").pending_chunks < 2000:
+            time.sleep(0.01)
+        house.documents.upsert("notes", [_document("single", "A zebra.")])
+        assert [hit.document_id for hit in house.search("notes", "zebra", mode="lexical").hits] == ["single"]
+        assert house.collections.get("notes").pending_chunks > 500
+        bulk.join()
+        assert house.status().clean
+
+
 def test_compaction_swaps_under_searches_and_writes(house: House) -> None:
     house.documents.upsert("notes", [_document(f"d{n}", f"Fixed text {n}.") for n in range(200)])
     failures: list[BaseException] = []
