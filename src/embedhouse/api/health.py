@@ -16,7 +16,7 @@ __all__ = ["ROUTES"]
 _TAGS = ["House"]
 
 
-@get("/health", summary="Does the process answer?", tags=_TAGS, sync_to_thread=False, security=[])
+@get("/health", summary="Does the process answer?", tags=_TAGS, sync_to_thread=False, security=[{}])
 def health() -> Health:
     """At once, open to all, never limited."""
     return Health()
@@ -27,7 +27,7 @@ def health() -> Health:
     summary="Are the house and its default model open?",
     tags=_TAGS,
     sync_to_thread=False,
-    security=[],
+    security=[{}],
     responses={503: ResponseSpec(Ready, generate_examples=False, description="Not yet.")},
 )
 def ready(request: ApiRequest) -> Response[Ready]:

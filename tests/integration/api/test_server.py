@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import threading
 import time
 from typing import Any
@@ -164,3 +165,8 @@ def test_port_in_use_is_a_setting_that_is_not_valid(server: HouseServer, house: 
 def test_serve_beyond_loopback_without_a_key_is_refused(house: Any) -> None:
     with pytest.raises(InvalidSetting, match="API key"):
         serve(lambda _: house, Settings(host="0.0.0.0", port=0))
+
+
+def test_answers_are_not_held_back_for_acknowledgements(server: HouseServer) -> None:
+    # asyncio switches Nagle's algorithm off only where the socket names its protocol.
+    assert server.listening.proto == socket.IPPROTO_TCP
