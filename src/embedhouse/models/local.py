@@ -31,6 +31,8 @@ __all__ = ["LocalEmbedder", "LocalModelSettings", "PrecisionName", "cpu_precisio
 PrecisionName = Literal["auto", "f32", "bf16", "int8"]
 
 _LaneKind = Literal["interactive", "bulk", "tokens"]
+_KERNELS_OF_A_SHAPE = 10
+_KEPT_KERNELS = 100 * _KERNELS_OF_A_SHAPE
 _ROLES: tuple[Role, ...] = ("document", "query")
 
 
@@ -220,6 +222,8 @@ class LocalEmbedder:
                 "INFERENCE_NUM_THREADS": threads,
                 # Pinned, the lanes would share a core while another is idle.
                 "ENABLE_CPU_PINNING": False,
+                # Each shape that was seen keeps some 0.4 MB of compiled code; the default keeps hundreds of them.
+                "CPU_RUNTIME_CACHE_CAPACITY": _KEPT_KERNELS,
             },
         )
         limit = self._settings.interactive_queue if kind == "interactive" else self._settings.bulk_queue
