@@ -9,7 +9,7 @@ from embedhouse.domain.hits import FusionSettings
 from embedhouse.search.fusion import FUSIONS, Side, best_first, fuse
 
 KINDS = sorted(FUSIONS)
-BOUNDED = [kind for kind in KINDS if kind != "logodds"]
+BOUNDED = [kind for kind in KINDS if kind not in ("dbsf", "logodds")]
 # Steps far above float rounding: two scores are equal or clearly apart.
 COSINES = st.integers(-1000, 1000).map(lambda thousandths: thousandths / 1000)
 BM25 = st.one_of(st.just(0.0), st.integers(1, 60_000).map(lambda thousandths: thousandths / 1000))

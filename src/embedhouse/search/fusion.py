@@ -24,7 +24,10 @@ Floats = npt.NDArray[np.float64]
 Ranks = npt.NDArray[np.int64]
 
 _LOWEST_COSINE = -1.0
+_COSINE_RANGE = 2.0
+_BELOW_FLOOR = 1e-6
 _DBSF_DEVIATIONS = 3.0
+_NO_SPREAD = 1e-9
 
 
 class Side(msgspec.Struct, frozen=True):
@@ -64,8 +67,8 @@ _Normalised = tuple[Floats, Floats]
 def fuse(dense: Side, lexical: Side, settings: FusionSettings, background: float | None = None) -> Fused:
     """Fuse the two sides as `settings` says.
 
-    `background` is the query's cosine with the generation's mean vector; None where there is none, and then the
-    lowest dense score of the candidates takes its place.
+    `background` is the query's average cosine with the generation; None where it is not known, and then the lowest
+    dense score of the candidates takes its place.
     """
     scale = _Scale(_floor(dense.scores, settings.floor, background), settings.rrf_k)
     normalised_dense, normalised_lexical = FUSIONS[settings.kind](dense, lexical, scale)
@@ -87,11 +90,20 @@ def best_first(scores: Floats) -> npt.NDArray[np.intp]:
 
 
 def _floor(scores: Floats, floor: Literal["background"] | float, background: float | None) -> float:
-    """The floor of the dense side: never above a candidate's score, so that none is worth less than nothing
-    and the order of those below the background is kept."""
-    lowest = float(scores.min()) if scores.size else 0.0
+    """The dense score that is worth nothing. One that no candidate exceeds would tell nothing apart: then it is
+    the lowest score of the candidates."""
     wanted = background if floor == "background" else float(floor)
-    return lowest if wanted is None else min(wanted, lowest)
+    lowest = float(scores.min()) if scores.size else 0.0
+    return lowest if wanted is None or wanted >= _best(scores) else wanted
+
+
+def _over_floor(scores: Floats, floor: float) -> Floats:
+    """The floor to (nearly) 0, the best to 1. What lies below the floor shares the last millionth, so that it
+    weighs nothing and keeps its order."""
+    best = _best(scores)
+    if best <= floor:
+        return np.ones_like(scores)
+    return np.interp(scores, [floor - _COSINE_RANGE, floor, best], [0.0, _BELOW_FLOOR, 1.0])
 
 
 def _between(scores: Floats, low: float, high: float) -> Floats:
@@ -103,7 +115,7 @@ def _between(scores: Floats, low: float, high: float) -> Floats:
 
 def _of_best(lexical: Side) -> Floats:
     """Scores over the best score; 0 is the known floor of BM25."""
-    best = float(lexical.scores.max()) if lexical.scores.size else 0.0
+    best = _best(lexical.scores)
     return lexical.scores / best if best > 0 else np.zeros_like(lexical.scores)
 
 
@@ -115,9 +127,10 @@ def convex(dense: Side, lexical: Side, scale: _Scale) -> _Normalised:
     """Scores over known floors: BM25 / best, and (cosine - background) / (best cosine - background).
 
     The convex combination of Bruch, Gai and Ingber, "An Analysis of Fusion Functions for Hybrid Retrieval", ACM
-    TOIS 42(1), 2023, with the floor of the dense side measured a query: its cosine with the mean vector.
+    TOIS 42(1), 2023, with the floor of the dense side measured for each query: its average
+    cosine with the generation.
     """
-    return _between(dense.scores, scale.floor, _best(dense.scores)), _of_best(lexical)
+    return _over_floor(dense.scores, scale.floor), _of_best(lexical)
 
 
 def tmm(dense: Side, lexical: Side, scale: _Scale) -> _Normalised:
@@ -141,17 +154,18 @@ def _stretched(side: Side) -> Floats:
 
 def dbsf(dense: Side, lexical: Side, scale: _Scale) -> _Normalised:
     """Distribution-based score fusion (Mazzeschi, 2023; Qdrant's DBSF): mean - 3 deviations of a list to 0, mean
-    + 3 deviations to 1."""
-    return _spread(dense), _spread(lexical)
+    + 3 deviations to 1. A score further up is above 1, so that the best of a long list keep their order."""
+    return _spread(dense), np.where(lexical.found, _spread(lexical), 0.0)
 
 
 def _spread(side: Side) -> Floats:
     found = side.scores[side.found]
     if not found.size:
         return np.zeros_like(side.scores)
-    reach = _DBSF_DEVIATIONS * found.std()
-    spread = _between(side.scores, found.mean() - reach, found.mean() + reach)
-    return np.asarray(np.where(side.scores < found.min(), np.where(spread < 1, spread, 0.0), spread))
+    mean, reach = found.mean(), _DBSF_DEVIATIONS * found.std()
+    if reach <= _NO_SPREAD * abs(mean):
+        return np.where(side.scores >= found.min(), 1.0, 0.0)
+    return np.asarray(np.maximum((side.scores - (mean - reach)) / (2 * reach), 0.0))
 
 
 def rrf(dense: Side, lexical: Side, scale: _Scale) -> _Normalised:
