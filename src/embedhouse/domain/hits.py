@@ -17,8 +17,8 @@ FusionName = Literal["convex", "tmm", "minmax", "dbsf", "rrf", "logodds"]
 class FusionSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How the two sides become one ranking. A side of weight 0 is not run at all.
 
-    `floor`: what a dense score of 0 means for `convex`: "background" (the query's cosine with the generation's
-    mean vector) or a number.
+    `floor`: the cosine that is worth nothing to `convex`: "background" (the query's average cosine with the whole
+    generation) or a number.
     """
 
     kind: FusionName = "convex"
