@@ -166,7 +166,7 @@ class LocalEmbedder:
         """
         _check_texts(texts)
         prompt = self._space.prompt(role)
-        spans = [self._tokenizer.tokenise_spans(text, prompt) for text in texts]
+        spans = [self._tokenizer.tokenise_spans(text, prompt, deadline) for text in texts]
         found: list[npt.NDArray[np.float32]] = [np.empty((0, 0), np.float32)] * len(texts)
 
         def collect(batch: Batch, output: npt.NDArray[np.float32]) -> None:

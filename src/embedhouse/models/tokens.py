@@ -84,21 +84,40 @@ class LocalTokenizer:
             for ids, total in self._encode(texts, keep=self._room, deadline=deadline)
         ]
 
-    def tokenise_spans(self, text: str, prompt: str) -> TokenSpans:
-        """Tokens of prompt + text; those of the prompt are in the ids and nowhere else."""
+    def tokenise_spans(self, text: str, prompt: str, deadline: Deadline) -> TokenSpans:
+        """Tokens of prompt + text; those of the prompt are in the ids and nowhere else.
+
+        Errors: DeadlineExceeded, Cancelled.
+        """
         whole = prompt + text
-        head = next(iter(pieces(whole)), "")
-        encoding = self.raw.encode(head, add_special_tokens=False)
-        total = len(encoding) if len(head) == len(whole) else self.count([whole])[0]
-        offsets = np.asarray(encoding.offsets[: self._room], dtype=np.int64).reshape(-1, 2) - len(prompt)
+        ids, tokens, offsets = self._head(whole)
+        ((_, total),) = self._encode([whole], keep=0, deadline=deadline)
+        offsets -= len(prompt)
         skipped = int(np.searchsorted(offsets[:, 1], 0, side="right")) if prompt else 0
         return TokenSpans(
-            ids=self._wrapped(np.asarray(encoding.ids[: self._room], dtype=np.int32)),
+            ids=self._wrapped(np.asarray(ids, dtype=np.int32)),
             first=len(self._prefix) + skipped,
-            tokens=encoding.tokens[skipped : self._room],
+            tokens=tokens[skipped:],
             offsets=np.maximum(offsets[skipped:], 0),
             dropped=max(0, total - self._room),
         )
+
+    def _head(self, text: str) -> tuple[list[int], list[str], npt.NDArray[np.int64]]:
+        """The ids, strings and offsets of the tokens that the window has room for."""
+        ids: list[int] = []
+        tokens: list[str] = []
+        offsets: list[tuple[int, int]] = []
+        start = 0
+        for piece in pieces(text):
+            encoding = self.raw.encode(piece, add_special_tokens=False)
+            ids += encoding.ids
+            tokens += encoding.tokens
+            offsets += [(first + start, last + start) for first, last in encoding.offsets[: self._room]]
+            start += len(piece)
+            if len(ids) >= self._room:
+                break
+        kept = np.asarray(offsets[: self._room], dtype=np.int64).reshape(-1, 2)
+        return ids[: self._room], tokens[: self._room], kept
 
     def prompt_length(self, prompt: str) -> int:
         """Tokens at the start of a text that are the prompt's, special ones in front of it included."""

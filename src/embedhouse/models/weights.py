@@ -6,11 +6,10 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError, deserialize, safe_open
+from safetensors import SafetensorError, safe_open
 
 from embedhouse.domain.errors import ModelDamaged
 
@@ -94,8 +93,12 @@ def _plain_name(stored: str) -> str:
 
 
 def _bfloat16_tensor(file: Path, name: str) -> Floats:
-    """NumPy has no bfloat16: its bits are the upper half of a float32's."""
-    tensors: list[tuple[str, dict[str, Any]]] = deserialize(file.read_bytes())  # type: ignore[no-untyped-call]
-    tensor = next(fields for stored, fields in tensors if stored == name)
-    upper = np.frombuffer(tensor["data"], dtype="<u2").astype(np.uint32)
+    """NumPy has no bfloat16: its bits are the upper half of a float32's. The file is the header's length in 8
+    bytes, the header as JSON, and the tensors' bytes at the offsets that it gives."""
+    with file.open("rb") as stream:
+        size = int.from_bytes(stream.read(8), "little")
+        tensor = json.loads(stream.read(size))[name]
+        start, end = tensor["data_offsets"]
+        stream.seek(8 + size + start)
+        upper = np.frombuffer(stream.read(end - start), dtype="<u2").astype(np.uint32)
     return (upper << 16).view(np.float32).reshape(tensor["shape"])

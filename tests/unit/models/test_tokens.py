@@ -110,11 +110,22 @@ def test_decode_gives_the_text_of_ids() -> None:
 
 
 def test_tokenise_spans_leaves_the_prompt_out() -> None:
-    found = _open("xlm-roberta-prompts").tokenise_spans("old ferry", "query: ")
+    found = _open("xlm-roberta-prompts").tokenise_spans("old ferry", "query: ", Deadline.never())
     assert found.offsets[0].tolist()[0] == 0
     assert found.offsets[-1].tolist()[1] == len("old ferry")
     assert len(found.tokens) == len(found.offsets)
     assert len(found.ids) == found.first + len(found.tokens) + 1
+
+
+def test_tokenise_spans_reads_on_until_the_window_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = _open("bert-mean")
+    text = golden_texts()[3] + "  " + golden_texts()[450]
+    whole = tokenizer.tokenise_spans(text, "", Deadline.never())
+    monkeypatch.setattr(tokens, "_PIECE_CHARS", 40)
+    in_pieces = tokenizer.tokenise_spans(text, "", Deadline.never())
+    assert in_pieces.tokens == whole.tokens
+    np.testing.assert_array_equal(in_pieces.offsets, whole.offsets)
+    assert in_pieces.dropped == whole.dropped > 0
 
 
 def test_open_tokenizer_lower_cases_where_the_model_asks_for_it() -> None:
