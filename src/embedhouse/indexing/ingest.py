@@ -69,13 +69,14 @@ class Ingest:
                 for batch, failures in _batches(sources, seen, deadline):
                     reports.append(self._write(batch, failures))
                     self._wait_for_room(drainers, deadline)
+                self._read_all.set()
+                for drainer in drainers:
+                    drainer.result()
             except BaseException:
                 deadline.cancel()
                 raise
             finally:
                 self._read_all.set()
-            for drainer in drainers:
-                drainer.result()
         for indexer in self._indexers:
             indexer.flush()
         report = sum_reports(reports)
