@@ -43,7 +43,7 @@ def serve(
 
 
 class HouseServer(uvicorn.Server):
-    """One server of one house. `url` and the `listening` socket are known at once; `should_exit = True` stops it."""
+    """One server of one house. `url` and `listening` are known at once; `should_exit = True` stops it."""
 
     def __init__(
         self,

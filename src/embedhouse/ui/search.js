@@ -1,6 +1,6 @@
 // The search view: a query, its hits, and why they stand where they stand.
 
-import { $, failure, h, milliseconds, notice } from "./dom.js";
+import { $, counted, failure, h, milliseconds, notice } from "./dom.js";
 import { post, segment } from "./house.js";
 
 const STAGES = ["tokenise", "embed", "dense", "lexical", "fuse", "read"];
@@ -119,9 +119,9 @@ function collectionCards() {
     h("div", { class: "cards" }, collections.map((one) =>
       h("button", { type: "button", class: "card", onclick: () => choose(one.name) },
         h("strong", {}, one.name),
-        h("span", {}, `${one.documents.toLocaleString("en")} documents, ${one.chunks.toLocaleString("en")} chunks`),
+        h("span", {}, `${counted(one.documents, "document")}, ${counted(one.chunks, "chunk")}`),
         h("span", { class: "dim" }, `${one.model.split("/").pop()} · ${one.precision} · ${one.dimensions}`),
-        one.pending_chunks ? h("span", { class: "warm" }, `${one.pending_chunks} chunks pending`) : null,
+        one.pending_chunks ? h("span", { class: "warm" }, `${counted(one.pending_chunks, "chunk")} pending`) : null,
         one.dead_letters ? h("span", { class: "warm" }, `${one.dead_letters} could not be indexed`) : null))),
   ];
 }
@@ -136,7 +136,7 @@ function results(result, roundTripMs, heading) {
   const best = Math.max(...result.hits.map((hit) => Math.abs(hit.score)), 1e-9);
   return [
     h("div", { class: "summary" },
-      h("span", { class: "count" }, heading ? `${heading}: ` : "", `${count} ${count === 1 ? "hit" : "hits"} in ${milliseconds(result.took_ms)}`),
+      h("span", { class: "count" }, heading ? `${heading}: ` : "", `${counted(count, "hit")} in ${milliseconds(result.took_ms)}`),
       h("span", { class: "dim" }, `${milliseconds(roundTripMs)} with the way here and back`),
       stages(result.timings_ms)),
     count ? h("ol", { class: "hits" }, result.hits.map((hit) => h("li", {}, hitCard(hit, best)))) : nothing(),
