@@ -266,7 +266,7 @@ def _many_texts(folder: Path, count: int) -> Path:
     folder.mkdir()
     rows = (
         json.dumps(
-            {"_id": f"d{n}", "text": " ".join(f"Sentence {n} {m} about the number {n * m}." for m in range(30))}
+            {"_id": f"d{n}", "text": " ".join(f"Sentence {n} {m} about the number {n * m}." for m in range(8))}
         )
         for n in range(count)
     )
@@ -275,19 +275,20 @@ def _many_texts(folder: Path, count: int) -> Path:
 
 
 def test_interrupted_index_exits_130_and_the_next_run_completes_it(fresh: Shell, tmp_path: Path) -> None:
-    folder = _many_texts(tmp_path / "many", 300)
+    folder = _many_texts(tmp_path / "many", 600)
     process = fresh.start("index", "many", str(folder))
-    ledger = fresh.home / "ledger.db-wal"
+    vectors = fresh.home / "cache.db-wal"
     deadline = time.monotonic() + 60
-    while not (ledger.exists() and ledger.stat().st_size > 200_000) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    # In the middle of embedding: the first vectors are kept.
+    while not (vectors.exists() and vectors.stat().st_size > 50_000) and time.monotonic() < deadline:
+        time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said.decode()
     assert b"Run the same command again" in said
     assert b"Traceback" not in said
     report = fresh.json("index", "many", str(folder))
-    assert (report["documents"], report["write"]["pending_chunks"]) == (300, 0)
+    assert (report["documents"], report["write"]["pending_chunks"]) == (600, 0)
     assert fresh.json("status")["clean"] is True
 
 
