@@ -25,51 +25,60 @@ _CHUNKING = ("chunker", "chunk_tokens", "chunk_overlap_tokens", "with_context")
 _FAILURES_SHOWN = 10
 
 
+Dimensions = Annotated[
+    int | None, typer.Option("--dimensions", metavar="N", help="Cut vectors to N numbers and normalise again.")
+]
+Include = Annotated[
+    list[str] | None, typer.Option("--include", metavar="GLOB", help="Only these files, as in .gitignore.")
+]
+Exclude = Annotated[
+    list[str] | None, typer.Option("--exclude", metavar="GLOB", help="Not these files, as in .gitignore.")
+]
+NoIgnoreFiles = Annotated[
+    bool, typer.Option("--no-ignore-files", help="Read what .gitignore and .embedhouseignore leave out, too.")
+]
+IdField = Annotated[
+    str | None, typer.Option("--id-field", metavar="NAME", help="The id's field in rows (JSONL, CSV, Parquet).")
+]
+TitleField = Annotated[str | None, typer.Option("--title-field", metavar="NAME", help="The title's field in rows.")]
+TextField = Annotated[str | None, typer.Option("--text-field", metavar="NAME", help="The text's field in rows.")]
+Chunker = Annotated[
+    ChunkerName | None, typer.Option("--chunker", help="How documents are cut. [default: markdown]")
+]
+ChunkTokens = Annotated[
+    int | None, typer.Option("--chunk-tokens", metavar="N", help="Tokens a chunk at most. [default: 200]")
+]
+ChunkOverlapTokens = Annotated[
+    int | None,
+    typer.Option("--chunk-overlap-tokens", metavar="N", help="Tokens shared by windows. [default: 0]"),
+]
+WithContext = Annotated[
+    bool | None,
+    typer.Option("--with-context/--without-context", help="Embed title and headings with each chunk."),
+]
+Prune = Annotated[bool, typer.Option("--prune", help="Delete documents of these paths whose files are gone.")]
+Paths = Annotated[list[Path], typer.Argument(metavar="PATH", help="Files and folders.")]
+
+
 @partial(command, sets=_CHUNKING)
 def index(
     shell: Shell,
     collection: Collection,
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Files and folders.")],
+    paths: Paths,
     model: ModelName = None,
     precision: PrecisionName = None,
-    dimensions: Annotated[
-        int | None, typer.Option("--dimensions", metavar="N", help="Cut vectors to N numbers and normalise again.")
-    ] = None,
-    include: Annotated[
-        list[str] | None, typer.Option("--include", metavar="GLOB", help="Only these files, as in .gitignore.")
-    ] = None,
-    exclude: Annotated[
-        list[str] | None, typer.Option("--exclude", metavar="GLOB", help="Not these files, as in .gitignore.")
-    ] = None,
-    no_ignore_files: Annotated[
-        bool, typer.Option("--no-ignore-files", help="Read what .gitignore and .embedhouseignore leave out, too.")
-    ] = False,
-    id_field: Annotated[
-        str | None, typer.Option("--id-field", metavar="NAME", help="The id's field in rows (JSONL, CSV, Parquet).")
-    ] = None,
-    title_field: Annotated[
-        str | None, typer.Option("--title-field", metavar="NAME", help="The title's field in rows.")
-    ] = None,
-    text_field: Annotated[
-        str | None, typer.Option("--text-field", metavar="NAME", help="The text's field in rows.")
-    ] = None,
-    chunker: Annotated[
-        ChunkerName | None, typer.Option("--chunker", help="How documents are cut. [default: markdown]")
-    ] = None,
-    chunk_tokens: Annotated[
-        int | None, typer.Option("--chunk-tokens", metavar="N", help="Tokens a chunk at most. [default: 200]")
-    ] = None,
-    chunk_overlap_tokens: Annotated[
-        int | None,
-        typer.Option("--chunk-overlap-tokens", metavar="N", help="Tokens shared by windows. [default: 0]"),
-    ] = None,
-    with_context: Annotated[
-        bool | None,
-        typer.Option("--with-context/--without-context", help="Embed title and headings with each chunk."),
-    ] = None,
-    prune: Annotated[
-        bool, typer.Option("--prune", help="Delete documents of these paths whose files are gone.")
-    ] = False,
+    dimensions: Dimensions = None,
+    include: Include = None,
+    exclude: Exclude = None,
+    no_ignore_files: NoIgnoreFiles = False,
+    id_field: IdField = None,
+    title_field: TitleField = None,
+    text_field: TextField = None,
+    chunker: Chunker = None,
+    chunk_tokens: ChunkTokens = None,
+    chunk_overlap_tokens: ChunkOverlapTokens = None,
+    with_context: WithContext = None,
+    prune: Prune = False,
 ) -> None:
     """Read files and folders into a collection, and make it if need be.
 
