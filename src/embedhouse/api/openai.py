@@ -69,7 +69,7 @@ class EmbeddingItem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """Tokens that the model read."""
+    """Tokens that the model read; none for what came from the vector cache."""
 
     prompt_tokens: int
     total_tokens: int

@@ -51,12 +51,15 @@ class ModelPool:
             if wanted not in self._open:
                 local = self._opened(wanted)
                 self._open[wanted] = (local, CachedEmbedder(local, self._cache))
+                # Asked for by its own number of dimensions, as collections do, it is the same model.
+                whole = msgspec.structs.replace(wanted, dimensions=local.space.dimensions)
+                self._open.setdefault(whole, self._open[wanted])
             return self._open[wanted][1]
 
     def close(self) -> None:
         """Close every model."""
         with self._lock:
-            for local, _ in self._open.values():
+            for local in {local for local, _ in self._open.values()}:
                 local.close()
             self._open.clear()
 
