@@ -23,7 +23,9 @@ def pool(tmp_path: Path) -> Iterator[ModelPool]:
     cache.close()
 
 
-def test_open_by_its_own_number_of_dimensions_is_the_same_model(pool: ModelPool, default_model_folder: Path) -> None:
+def test_open_by_its_own_number_of_dimensions_is_the_same_model(
+    pool: ModelPool, default_model_folder: Path
+) -> None:
     whole = pool.open(str(default_model_folder), "f32", None)
     assert pool.open(str(default_model_folder), "f32", whole.space.dimensions) is whole
 
