@@ -53,7 +53,6 @@ DIMENSIONS = 8
 
 
 def vector_of(text: str) -> list[float]:
-    """A made-up but stable unit vector."""
     raw = np.frombuffer(hashlib.sha256(text.encode()).digest()[:DIMENSIONS], dtype=np.uint8).astype(np.float32)
     return [float(x) for x in raw / np.linalg.norm(raw)]
 
@@ -158,14 +157,12 @@ class FakeDocuments:
         return vector_of(self._one(name, id).text)
 
     def _one(self, name: str, id: str) -> Document:
-        held = self._house.documents_of(name)
-        if id not in held:
+        if id not in self._house.documents_of(name):
             raise UnknownDocument(collection=name, id=id)
-        return held[id]
+        return self._house.store[name][id]
 
 
 def matches(document: Document, filter: Any) -> bool:
-    """Equality alone."""
     for key, value in (filter or {}).items():
         if isinstance(value, dict):
             raise InvalidFilter(path=key, reason="this house knows equality only")
@@ -362,13 +359,11 @@ def open_client(house: FakeHouse, settings: Settings) -> TestClient[Any]:
 
 @pytest.fixture
 def make_client() -> Any:
-    """A client for other settings: `make_client(house, settings)`."""
     return open_client
 
 
 @pytest.fixture
 def notes(client: TestClient[Any]) -> SimpleNamespace:
-    """A collection of three documents."""
     client.post("/collections", json={"name": "notes"}).raise_for_status()
     documents = [
         {"id": "docs/river.md", "text": "the river bank is muddy", "metadata": {"kind": "nature", "year": 2020}},
@@ -381,7 +376,6 @@ def notes(client: TestClient[Any]) -> SimpleNamespace:
 
 @contextlib.contextmanager
 def run_server(open_house: Any, settings: Settings) -> Iterator[HouseServer]:
-    """A real server on a free port, in a thread."""
     ready = threading.Event()
     server = HouseServer(open_house, msgspec.structs.replace(settings, port=0), on_ready=lambda _: ready.set())
     thread = threading.Thread(target=server.run_until_stopped)
@@ -403,5 +397,4 @@ def server(house: FakeHouse, settings: Settings) -> Iterator[HouseServer]:
 
 @pytest.fixture
 def start_server() -> Any:
-    """A context manager: `start_server(open_house, settings)`."""
     return run_server
