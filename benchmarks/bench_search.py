@@ -5,7 +5,7 @@
 The corpus is Wikipedia text from `../shared/data`, 16 words a chunk, embedded with the default model; the queries
 are spans of 3 to 8 words from text that is not indexed. `--home` keeps the indexed corpus for the next run. Peers
 get the same vectors and metadata in a process of their own; `--peer-python` is a Python that has `chromadb` and
-`lancedb`. Recall@10 is against exact search over the same float32 vectors.
+`lancedb`. Recall@10 is against exact search over the same vectors.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import httpx
 import numpy as np
 
 from embedhouse import Document, Embedhouse
-from embedhouse.domain.deadline import Deadline
+from embedhouse.ledger import chunks
 from machine import DATA, percentiles, resident_bytes, versions, write_result
 
 COLLECTION = "wiki"
@@ -178,20 +178,15 @@ def write_on(server: Server, stop: threading.Event, written: list[int], n_chunks
 
 
 def vectors_of(house: Embedhouse) -> tuple[np.ndarray, list[str]]:
-    """Every vector of the index, (n, dimensions) float32, and the document id of each row."""
-    texts, ids, after = [], [], ""
-    while True:
-        page = house.documents.list(COLLECTION, limit=1000, after=after, with_text=True)
-        texts += [each.text for each in page.documents]
-        ids += [each.id for each in page.documents]
-        if page.next is None:
-            break
-        after = page.next
-    rows = [
-        house.models.embed_vectors(texts[at : at + 2000], lane="bulk", deadline=Deadline.never()).vectors
-        for at in range(0, len(texts), 2000)
-    ]
-    return np.concatenate(rows), ids
+    """Every vector as the index holds it, (n, dimensions) float32, and the document id of each row."""
+    opened = house._shelf.get(COLLECTION).live
+    rows, ids = [], []
+    with house._parts.database.read() as ledger, opened.slot.borrow() as index:
+        for block in chunks.stream_chunks(ledger, opened.generation.id, 2000):
+            found = index.vectors([stored.chunk.key for stored in block])
+            rows += [found[stored.chunk.key] for stored in block]
+            ids += [stored.chunk.document_id for stored in block]
+    return np.stack(rows), ids
 
 
 def recall(house: Embedhouse, asked: np.ndarray, texts: list[str], exact: np.ndarray, ids: list[str]) -> float:
