@@ -19,6 +19,7 @@ from embedhouse.domain.reports import (
     ModelInfo,
     Progress,
     SimilarPair,
+    TokenVectors,
     Wait,
     WriteReport,
 )
@@ -29,6 +30,7 @@ OnProgress = Callable[[Progress], None]
 # Named here, because inside the classes `list` is a method.
 _Collections = list[CollectionInfo]
 _Vector = list[float]
+_TokenVectors = list[TokenVectors]
 _Matrix = list[list[float]]
 _Models = list[ModelInfo]
 
@@ -164,7 +166,11 @@ class RemoteModels:
 
     def embed(self, texts: Sequence[str], **options: Any) -> Embedded:
         """Embeddings of texts."""
-        return self._wire.call("POST", "/embed", Embedded, body=_given(texts=texts, **options))
+        answer = self._wire.call("POST", "/embed", Embedded, body=_given(texts=texts, **options))
+        if options.get("granularity") != "token":
+            return answer
+        # JSON does not say which record it is; what was asked for does.
+        return msgspec.structs.replace(answer, embeddings=msgspec.convert(answer.embeddings, _TokenVectors))
 
     def similarity(self, a: Sequence[str], b: Sequence[str]) -> _Matrix:
         """Cosines: a row for each of `a`."""
