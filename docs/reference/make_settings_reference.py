@@ -50,6 +50,8 @@ def shown(value: object) -> str:
     """A value as config.toml writes it."""
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, dict | tuple):
+        return ", ".join(value) or "none"
     return f'"{value}"' if isinstance(value, str) else str(value)
 
 
@@ -59,6 +61,8 @@ def values(hint: Any) -> str:
         return values(get_args(hint)[0])
     if get_origin(hint) is Literal:
         return ", ".join(f"`{choice}`" for choice in get_args(hint))
+    if get_origin(hint) in (dict, tuple):
+        return "tables of `config.toml`, or JSON"
     return {"Path": "folder", "bool": "true, false", "int": "whole number", "float": "number", "str": "text"}[
         hint.__name__
     ]

@@ -17,6 +17,7 @@ from embedhouse.domain.documents import ChunkDraft, Document, Metadata
 from embedhouse.domain.embeddings import Embeddings, TokenEmbeddings, Vectors
 from embedhouse.domain.errors import EmbedhouseError
 from embedhouse.domain.filters import Filter
+from embedhouse.domain.models import Spent
 from embedhouse.domain.spaces import Lane, Role, Space
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Index",
     "IndexEntry",
     "IndexInfo",
+    "Meter",
     "Source",
     "SourceItem",
     "Tokenizer",
@@ -74,6 +76,19 @@ class Embedder(Protocol):
 
     def close(self) -> None:
         """Free the model. Calls after it fail; calls under way are finished."""
+        ...
+
+
+class Meter(Protocol):
+    """Hears of everything that is spent on embeddings, and says when a budget is used up. Thread-safe; never waits
+    for the disk. Whose account it is on: domain.models.attribution()."""
+
+    def allow(self, *, provider: str, model: str, lane: Lane, tokens: int) -> None:
+        """Before work that will read about so many tokens. Errors: BudgetExceeded."""
+        ...
+
+    def record(self, spent: Spent) -> None:
+        """After work, a failed attempt included."""
         ...
 
 

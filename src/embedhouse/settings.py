@@ -2,6 +2,7 @@
 
 The same name everywhere: field `port` is `--port`, `EMBEDHOUSE_PORT`, `port = 7700` in `<home>/config.toml`,
 and `Embedhouse(port=7700)`. An empty environment variable counts as unset. Nothing else reads the environment.
+Keys of providers also come from the variables that the providers' own SDKs read.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
+from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 import platformdirs
@@ -19,6 +21,7 @@ from msgspec import Meta
 
 from embedhouse.domain.collections import ChunkerName
 from embedhouse.domain.errors import InvalidSetting
+from embedhouse.domain.models import Budget, ProviderKind, ProviderSettings
 
 __all__ = [
     "CONFIG_FILE",
@@ -29,11 +32,14 @@ __all__ = [
     "Settings",
     "load_settings",
     "setting_names",
+    "without_password",
 ]
 
 CONFIG_FILE = "config.toml"
 ENV_PREFIX = "EMBEDHOUSE_"
 SECRETS = frozenset({"api_key", "hub_token"})
+
+_TABLES = frozenset({"providers", "prices", "budgets"})
 
 MEANINGS = {
     "home": "The folder that holds all state: ledger, vector cache, indexes, config.toml.",
@@ -56,15 +62,42 @@ MEANINGS = {
     "max_concurrency": "Requests under way at once; more are refused with 429.",
     "request_timeout_s": "How long a request may take.",
     "threads": "Threads of the model. 0: all cores.",
+    "cache": "Where vectors are cached: a file in the home, a Redis server, or nowhere.",
+    "cache_max_bytes": "Size at which the file's least recently used vectors go. 0: no limit.",
+    "cache_ttl_s": "Seconds that Redis keeps a vector after its last use. 0: no limit.",
+    "redis_url": "The Redis server: `redis://USER:PASSWORD@HOST:PORT/DB`, `rediss://` for TLS.",
+    "canary_hours": "Hours until fixed texts are embedded again, to see that a model is what it was. 0: never.",
+    "providers": "Places that serve models: tables `[providers.NAME]`.",
+    "prices": 'USD per million tokens of a model, `"PROVIDER:MODEL" = 0.02`, in place of the built-in table.',
+    "budgets": "Money that may be spent: tables `[[budgets]]`.",
     "log_level": "What is logged to stderr.",
 }
 """What each setting does: one line for the reference page."""
 
 LogLevel = Literal["debug", "info", "warning", "error"]
+CacheName = Literal["sqlite", "redis", "none"]
 PrecisionChoice = Literal["auto", "f32", "bf16", "int8"]
 _Count = Annotated[int, Meta(ge=1)]
 _CountOrNone = Annotated[int, Meta(ge=0)]
 _Text = Annotated[str, Meta(min_length=1)]
+
+
+_WITHOUT_TABLE: dict[str, ProviderSettings] = {
+    "openai": ProviderSettings(kind="openai"),
+    "azure": ProviderSettings(kind="azure"),
+    "cohere": ProviderSettings(kind="cohere"),
+    "sentence-transformers": ProviderSettings(kind="sentence-transformers"),
+}
+_USUAL_VARIABLES: dict[ProviderKind, dict[str, str]] = {
+    "openai": {"api_key": "OPENAI_API_KEY"},
+    "azure": {
+        "api_key": "AZURE_OPENAI_API_KEY",
+        "entra_token": "AZURE_OPENAI_AD_TOKEN",
+        "url": "AZURE_OPENAI_ENDPOINT",
+        "api_version": "OPENAI_API_VERSION",
+    },
+    "cohere": {"api_key": "CO_API_KEY"},
+}
 
 
 def _default_home() -> Path:
@@ -98,6 +131,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_concurrency: _Count = 32
     request_timeout_s: Annotated[float, Meta(gt=0)] = 60.0
     threads: _CountOrNone = 0
+    cache: CacheName = "sqlite"
+    cache_max_bytes: _CountOrNone = 0
+    cache_ttl_s: _CountOrNone = 0
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    canary_hours: Annotated[float, Meta(ge=0)] = 24.0
+    providers: dict[str, ProviderSettings] = msgspec.field(default_factory=lambda: dict(_WITHOUT_TABLE))
+    prices: dict[str, Annotated[float, Meta(ge=0)]] = {}
+    budgets: tuple[Budget, ...] = ()
     log_level: LogLevel = "warning"
     origins: dict[str, str] = {}
 
@@ -107,10 +148,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             value = getattr(self, name)
             if name in SECRETS:
                 value = "set" if value else ""
+            elif name == "redis_url":
+                value = without_password(self.redis_url)
+            elif name == "providers":
+                value = {provider: given.shown() for provider, given in self.providers.items()}
+            elif name == "budgets":
+                value = [msgspec.to_builtins(budget) for budget in self.budgets]
             yield name, str(value) if isinstance(value, Path) else value, self.origins.get(name, "default")
 
     def __repr__(self) -> str:
         return f"Settings({', '.join(f'{name}={value!r}' for name, value, _ in self.shown())})"
+
+
+def without_password(url: str) -> str:
+    """A URL as it may be printed."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    return urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":***@")))
 
 
 def setting_names() -> tuple[str, ...]:
@@ -133,7 +188,29 @@ def load_settings(
     home = _home(layers)
     path = home / CONFIG_FILE
     layers.append((_read_file(path), f"file {path}"))
-    return _checked(_merge(layers, home))
+    settings = _checked(_merge(layers, home))
+    return msgspec.structs.replace(settings, providers=_with_usual_variables(settings.providers, environ))
+
+
+def _with_usual_variables(
+    given: Mapping[str, ProviderSettings], environ: Mapping[str, str]
+) -> dict[str, ProviderSettings]:
+    """Every provider that needs no table, and those given; with what is left out from the variables that the
+    providers' own SDKs read."""
+    providers = {**_WITHOUT_TABLE, **given}
+    return {name: _from_usual_variables(provider, environ) for name, provider in providers.items()}
+
+
+def _from_usual_variables(provider: ProviderSettings, environ: Mapping[str, str]) -> ProviderSettings:
+    variables = _USUAL_VARIABLES.get(provider.kind, {})
+    if provider.api_key_env:
+        variables = variables | {"api_key": provider.api_key_env}
+    found = {
+        field: environ[variable]
+        for field, variable in variables.items()
+        if environ.get(variable) and not getattr(provider, field)
+    }
+    return msgspec.structs.replace(provider, **found)
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, object]:
@@ -188,9 +265,11 @@ def _merge(layers: list[tuple[dict[str, object], str]], home: Path) -> Settings:
 
 def _convert(name: str, value: object, origin: str) -> Any:
     try:
+        if name in _TABLES and isinstance(value, str):
+            value = msgspec.json.decode(value)  # a variable or a flag can hold a table as JSON
         return msgspec.convert(value, _types()[name], strict=False, dec_hook=_path)
-    except msgspec.ValidationError as error:
-        shown = "" if name in SECRETS else f" (given: {value!r})"
+    except msgspec.DecodeError as error:
+        shown = "" if name in SECRETS | _TABLES else f" (given: {value!r})"
         raise InvalidSetting(name=name, origin=origin, reason=f"{error}{shown}") from None
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from embedhouse.cache.sqlite import SqliteVectorCache
+from embedhouse.domain.models import ModelChoice
 from embedhouse.models.store import ModelStore
 from embedhouse.wiring.model_pool import ModelPool
 
@@ -26,11 +27,15 @@ def pool(tmp_path: Path) -> Iterator[ModelPool]:
 def test_open_by_its_own_number_of_dimensions_is_the_same_model(
     pool: ModelPool, default_model_folder: Path
 ) -> None:
-    whole = pool.open(str(default_model_folder), "f32", None)
-    assert pool.open(str(default_model_folder), "f32", whole.space.dimensions) is whole
+    whole = pool.open(_choice(default_model_folder, None))
+    assert pool.open(_choice(default_model_folder, whole.space.dimensions)) is whole
 
 
 def test_open_by_fewer_dimensions_is_another_space(pool: ModelPool, default_model_folder: Path) -> None:
-    whole = pool.open(str(default_model_folder), "f32", None)
-    cut = pool.open(str(default_model_folder), "f32", 128)
+    whole = pool.open(_choice(default_model_folder, None))
+    cut = pool.open(_choice(default_model_folder, 128))
     assert (cut.space.dimensions, cut.space == whole.space) == (128, False)
+
+
+def _choice(model: Path, dimensions: int | None) -> ModelChoice:
+    return ModelChoice(model=str(model), precision="f32", dimensions=dimensions)

@@ -92,7 +92,7 @@ def open_fake_house(home: Path, embedder: HashEmbedder | None = None) -> House:
         home=home,
         database=Database(ledger_path(home)),
         cache=cache,
-        open_embedder=lambda model, precision, dimensions: cached,
+        open_embedder=lambda choice: cached,
         open_index=lambda folder, dimensions, lexical: QdrantEdgeIndex.open(
             folder, dimensions=dimensions, lexical=lexical
         ),

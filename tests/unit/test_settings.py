@@ -125,3 +125,44 @@ def test_load_settings_bad_secret_is_not_in_the_message() -> None:
     with pytest.raises(InvalidSetting) as caught:
         load_settings({"api_key": ["hush"]}, {})
     assert "hush" not in str(caught.value)
+
+
+def test_load_settings_takes_keys_from_the_variables_of_the_sdks(tmp_path: Path) -> None:
+    _write(tmp_path, '[providers.mine]\nkind = "openai-compatible"\nurl = "http://x/v1"\napi_key_env = "MINE"\n')
+    environ = {"OPENAI_API_KEY": "sk-1", "MINE": "sk-2", "AZURE_OPENAI_ENDPOINT": "https://a"}
+    providers = load_settings({"home": tmp_path}, environ).providers
+    assert providers["openai"].api_key == "sk-1"
+    assert providers["mine"].api_key == "sk-2"
+    assert providers["azure"].url == "https://a"
+
+
+def test_settings_never_print_the_secrets_of_providers(tmp_path: Path) -> None:
+    settings = load_settings(
+        {"home": tmp_path, "redis_url": "redis://u:sk-9@h:1/0"},
+        {"OPENAI_API_KEY": "sk-1", "AZURE_OPENAI_AD_TOKEN": "sk-2", "CO_API_KEY": "sk-3"},
+    )
+    for shown in (repr(settings), str(list(settings.shown())), repr(settings.providers)):
+        assert "sk-" not in shown
+    assert "redis://u:***@h:1/0" in repr(settings)
+
+
+def test_load_settings_reads_tables_from_variables_as_json(tmp_path: Path) -> None:
+    environ = {"EMBEDHOUSE_BUDGETS": '[{"usd": 5, "per": "day", "provider": "openai"}]'}
+    (budget,) = load_settings({"home": tmp_path}, environ).budgets
+    assert budget.describe() == "5 USD a day for provider openai"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[providers.x]\nkind = "telepathy"\n',
+        '[providers.x]\nkind = "openai"\napi_kye = "sk-1"\n',
+        "[[budgets]]\nusd = -1\nper = 'day'\n",
+        "[prices]\n'openai:x' = 'cheap'\n",
+    ],
+)
+def test_load_settings_refuses_tables_that_are_wrong_without_their_values(tmp_path: Path, text: str) -> None:
+    _write(tmp_path, text)
+    with pytest.raises(InvalidSetting) as caught:
+        load_settings({"home": tmp_path}, {})
+    assert "sk-1" not in str(caught.value)

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from embedhouse.domain.spaces import Space
+from embedhouse.domain.spaces import Role, Space
 
 __all__ = [
     "ChunkerName",
@@ -66,10 +66,14 @@ class Collection(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CollectionOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What a collection is made with. None: as the settings say, or as the collection is where it exists."""
+    """What a collection is made with. None: as the settings say, or as the collection is where it exists.
+
+    `prompts`: role -> text put in front of what is embedded, instead of the model's own.
+    """
 
     model: str | None = None
     precision: str | None = None
     dimensions: int | None = None
+    prompts: dict[Role, str] | None = None
     chunking: ChunkingSettings | None = None
     lexical: LexicalSettings | None = None

@@ -15,13 +15,19 @@ EmbedhouseError
 ├── Conflict
 │   ├── CollectionExists
 │   ├── SpaceMismatch          vectors of two spaces would meet
+│   ├── SpaceFrozen            the provider changed its model under the same name
 │   └── HouseLocked            another process holds the folder
 ├── UnreadableSource           a file that cannot be read: damaged, encrypted, binary, malformed
 ├── ModelError
 │   ├── ModelDamaged           a file fails its hash or cannot be parsed
 │   ├── ModelUnsupported       an architecture, pooling or precision that we cannot run
 │   ├── DownloadFailed
-│   └── Offline                a download is needed and EMBEDHOUSE_OFFLINE forbids it
+│   ├── Offline                the network is needed and EMBEDHOUSE_OFFLINE forbids it
+│   └── ProviderError          a remote provider: its name, and what went wrong
+│       ├── ProviderUnavailable    down, too slow, or cut off: may work later
+│       ├── ProviderRefused        refuses this request for good
+│       ├── ProviderUnauthorized   no key, or a wrong one
+│       └── ProviderRateLimited    over its limits, after all retries
 ├── MissingExtra               an optional dependency is not installed
 ├── CapabilityMissing          a part does not support what was asked of it
 ├── StorageError
@@ -32,6 +38,7 @@ EmbedhouseError
 ├── DeadlineExceeded
 ├── Cancelled
 ├── Overloaded                 a queue is full
+├── BudgetExceeded             money: which budget, and when it resets
 ├── NotReady                   the house is still opening, or closing
 ├── Unauthorized
 └── Forbidden                  a web page of another host, or a route for this machine alone
@@ -46,6 +53,7 @@ import inspect
 from typing import ClassVar
 
 __all__ = [
+    "BudgetExceeded",
     "Cancelled",
     "CapabilityMissing",
     "CollectionExists",
@@ -72,7 +80,13 @@ __all__ = [
     "NotReady",
     "Offline",
     "Overloaded",
+    "ProviderError",
+    "ProviderRateLimited",
+    "ProviderRefused",
+    "ProviderUnauthorized",
+    "ProviderUnavailable",
     "ReadOnly",
+    "SpaceFrozen",
     "SpaceMismatch",
     "StorageError",
     "TooLarge",
@@ -199,6 +213,14 @@ class SpaceMismatch(Conflict):
     code = "space_mismatch"
 
 
+class SpaceFrozen(Conflict):
+    """{model} does not return the vectors any more that it returned when space {space} was first used: {reason}.
+    Nothing new is embedded with it. Searches go on with cached query vectors, and by words; index into a new
+    collection, or put the old model back and run `embedhouse model unfreeze {model}`."""
+
+    code = "space_frozen"
+
+
 class HouseLocked(Conflict):
     """{home} is in use by process {pid}. Wait for it, stop it, or run `embedhouse serve` and let all commands go
     through the server."""
@@ -242,6 +264,38 @@ class Offline(ModelError):
     files to a folder and name that folder as the model."""
 
     code = "offline"
+
+
+class ProviderError(ModelError):
+    """{provider}: {reason}"""
+
+    code = "provider_error"
+
+
+class ProviderUnavailable(ProviderError):
+    """{provider} cannot be reached: {reason}. What was asked can be asked again; searches answer by words
+    meanwhile."""
+
+    code = "provider_unavailable"
+
+
+class ProviderRefused(ProviderError):
+    """{provider} refuses the request: {reason}"""
+
+    code = "provider_refused"
+
+
+class ProviderUnauthorized(ProviderError):
+    """{provider} does not accept the key: {reason}. {remedy}"""
+
+    code = "provider_unauthorized"
+
+
+class ProviderRateLimited(ProviderError):
+    """{provider} is over its rate limit, and stayed so for {waited_s} s: {reason}. Ask for less at once, or set
+    the limits that the account has in [providers.{provider}]."""
+
+    code = "provider_rate_limited"
 
 
 class MissingExtra(EmbedhouseError):
@@ -304,6 +358,13 @@ class Overloaded(EmbedhouseError):
     """Too many requests wait already: {what}. Try again in {retry_after_s} s."""
 
     code = "overloaded"
+
+
+class BudgetExceeded(EmbedhouseError):
+    """The budget of {budget} is used up: {spent} USD. It begins anew at {resets_at}. Raise it in [[budgets]] of
+    config.toml, or wait; what was accepted is indexed then."""
+
+    code = "budget_exceeded"
 
 
 class Unauthorized(EmbedhouseError):

@@ -19,7 +19,9 @@ from embedhouse.domain.collections import (
 )
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.errors import Conflict, InvalidInput, SpaceMismatch, UnknownCollection
+from embedhouse.domain.models import ModelChoice
 from embedhouse.domain.reports import CollectionInfo, Progress
+from embedhouse.domain.spaces import Role
 from embedhouse.house.shelf import Shelf
 from embedhouse.indexing.compaction import compact
 from embedhouse.indexing.open_generation import new_index_folder, readable_tokens
@@ -47,6 +49,7 @@ class Collections:
         model: str | None = None,
         precision: str | None = None,
         dimensions: int | None = None,
+        prompts: dict[Role, str] | None = None,
         chunking: ChunkingSettings | None = None,
         lexical: LexicalSettings | None = None,
         deadline: Deadline | None = None,
@@ -56,7 +59,12 @@ class Collections:
         Errors: InvalidInput (name), CollectionExists, and those of the model.
         """
         options = CollectionOptions(
-            model=model, precision=precision, dimensions=dimensions, chunking=chunking, lexical=lexical
+            model=model,
+            precision=precision,
+            dimensions=dimensions,
+            prompts=prompts,
+            chunking=chunking,
+            lexical=lexical,
         )
         return self._create(name, options)
 
@@ -67,6 +75,7 @@ class Collections:
         model: str | None = None,
         precision: str | None = None,
         dimensions: int | None = None,
+        prompts: dict[Role, str] | None = None,
         chunking: ChunkingSettings | None = None,
         lexical: LexicalSettings | None = None,
         deadline: Deadline | None = None,
@@ -74,7 +83,12 @@ class Collections:
         """The collection; made if it is not there. Errors: those of `create`; SpaceMismatch and Conflict where it
         exists with another model or other settings than those given."""
         options = CollectionOptions(
-            model=model, precision=precision, dimensions=dimensions, chunking=chunking, lexical=lexical
+            model=model,
+            precision=precision,
+            dimensions=dimensions,
+            prompts=prompts,
+            chunking=chunking,
+            lexical=lexical,
         )
         try:
             self._check_agrees(name, options)
@@ -126,11 +140,15 @@ class Collections:
                 reason=f"{name!r} is not a collection's name: use 1 to 100 letters, digits, '.', '_' and '-', "
                 "beginning with a letter or digit."
             )
-        model = options.model or self._settings.model
-        precision = options.precision or self._settings.precision
-        embedder = self._shelf.parts.open_embedder(model, precision, options.dimensions)
+        choice = ModelChoice(
+            model=options.model or self._settings.model,
+            precision=options.precision or self._settings.precision,
+            dimensions=options.dimensions,
+            prompts=_pairs(options.prompts),
+        )
+        embedder = self._shelf.parts.open_embedder(choice)
         with self._database.write() as ledger:
-            collection_id = collections.add_collection(ledger, name, model, precision)
+            collection_id = collections.add_collection(ledger, name, choice.model, choice.precision)
             generation = self._first_generation(collection_id, embedder, options)
             generation_id = collections.add_generation(ledger, generation)
             collections.set_index_folder(ledger, generation_id, new_index_folder(generation_id))
@@ -158,12 +176,14 @@ class Collections:
         with self._database.read() as ledger:
             collection = collections.collection_named(ledger, name)
             generation = collections.live_generation(ledger, collection.id)
-        if options.model or options.precision or options.dimensions:
-            found = self._shelf.parts.open_embedder(
-                options.model or collection.model,
-                options.precision or collection.precision,
-                options.dimensions or generation.space.dimensions,
+        if options.model or options.precision or options.dimensions or options.prompts is not None:
+            choice = ModelChoice(
+                model=options.model or collection.model,
+                precision=options.precision or collection.precision,
+                dimensions=options.dimensions or generation.space.dimensions,
+                prompts=_pairs(options.prompts) or generation.space.prompts,
             )
+            found = self._shelf.parts.open_embedder(choice)
             if not found.space.searchable_with(generation.space):
                 expected = generation.space.describe()
                 raise SpaceMismatch(collection=name, expected=expected, found=found.space.describe())
@@ -176,6 +196,10 @@ class Collections:
                     reason=f"Collection {name!r} exists with other {what} settings: {existing}. Leave them out, or "
                     "index into a new collection."
                 )
+
+
+def _pairs(prompts: dict[Role, str] | None) -> tuple[tuple[Role, str], ...] | None:
+    return None if prompts is None else tuple(sorted(prompts.items()))
 
 
 def iso_time(seconds: float) -> str:

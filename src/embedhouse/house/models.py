@@ -13,6 +13,7 @@ from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.documents import check_text
 from embedhouse.domain.embeddings import Embeddings, TokenEmbeddings
 from embedhouse.domain.errors import CapabilityMissing, InvalidInput
+from embedhouse.domain.models import ModelChoice
 from embedhouse.domain.reports import Embedded, EmbedUsage, Granularity, ModelInfo, TokenVectors
 from embedhouse.domain.spaces import Lane, Role
 from embedhouse.house.shelf import Shelf
@@ -148,8 +149,12 @@ class Models:
                     "collection out."
                 )
             return self._shelf.get(options.collection).live.embedder
-        model, precision = options.model or self._settings.model, options.precision or self._settings.precision
-        return self._shelf.parts.open_embedder(model, precision, options.dimensions)
+        choice = ModelChoice(
+            model=options.model or self._settings.model,
+            precision=options.precision or self._settings.precision,
+            dimensions=options.dimensions,
+        )
+        return self._shelf.parts.open_embedder(choice)
 
     def _sparse(self, texts: Sequence[str], options: EmbedOptions) -> Embedded:
         lexical = LexicalSettings()

@@ -11,6 +11,7 @@ from pathlib import Path
 from embedhouse.chunking.context import ContextBudget, chunk_context, context_budget
 from embedhouse.domain.collections import Collection, Generation
 from embedhouse.domain.errors import IndexDamaged, SpaceMismatch
+from embedhouse.domain.models import ModelChoice
 from embedhouse.indexing.parts import Parts, RebuildableIndex
 from embedhouse.indexing.slot import IndexSlot
 from embedhouse.ledger import changes, collections
@@ -47,7 +48,14 @@ class OpenGeneration:
         """The model of this generation's space. Errors: SpaceMismatch when the model is not that any more."""
         with self.lock:
             space = self.generation.space
-            embedder = self.parts.open_embedder(self.collection.model, self.collection.precision, space.dimensions)
+            embedder = self.parts.open_embedder(
+                ModelChoice(
+                    model=self.collection.model,
+                    precision=self.collection.precision,
+                    dimensions=space.dimensions,
+                    prompts=space.prompts,
+                )
+            )
             if not embedder.space.searchable_with(space):
                 name = self.collection.name
                 found = embedder.space.describe()

@@ -9,6 +9,7 @@ from typing import Protocol
 import msgspec
 
 from embedhouse.domain.collections import ChunkingSettings, LexicalSettings
+from embedhouse.domain.models import ModelChoice
 from embedhouse.ledger.database import Database
 from embedhouse.ports import Chunker, Embedder, Index, Tokenizer, VectorCache
 
@@ -34,14 +35,14 @@ class BuildSpec(msgspec.Struct, frozen=True, kw_only=True):
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
     """Concrete parts behind the ports.
 
-    open_embedder(model, precision, dimensions): an embedder over the vector cache, opened once and shared.
+    open_embedder(choice): an embedder over the vector cache, opened once and shared.
     open_index(folder, dimensions, lexical): the index in that folder, made if it is not there.
     """
 
     home: Path
     database: Database
     cache: VectorCache
-    open_embedder: Callable[[str, str, int | None], Embedder]
+    open_embedder: Callable[[ModelChoice], Embedder]
     open_index: Callable[[Path, int, LexicalSettings], RebuildableIndex]
     make_chunker: Callable[[ChunkingSettings, Tokenizer], Chunker]
     build_in_child: Callable[[BuildSpec], list[int]]

@@ -11,6 +11,7 @@ import msgspec
 from embedhouse.cache.embedder import CachedEmbedder
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.errors import InvalidSetting
+from embedhouse.domain.models import ModelChoice
 from embedhouse.models.local import LocalEmbedder, LocalModelSettings, PrecisionName, open_local_model
 from embedhouse.models.parity import Parity, check_model
 from embedhouse.models.progress import Progress, no_progress
@@ -24,12 +25,6 @@ _QUANTISED_FOLDER = ".int8"
 _PRECISIONS = get_args(PrecisionName)
 
 
-class _Wanted(msgspec.Struct, frozen=True):
-    model: str
-    precision: PrecisionName
-    dimensions: int | None
-
-
 class ModelPool:
     """Opens local models over one vector cache. Thread-safe: two callers of one model share it."""
 
@@ -41,20 +36,20 @@ class ModelPool:
         self._cache = cache
         self._threads = threads
         self._lock = threading.Lock()
-        self._open: dict[_Wanted, tuple[LocalEmbedder, CachedEmbedder]] = {}
+        self._open: dict[ModelChoice, tuple[LocalEmbedder, CachedEmbedder]] = {}
 
-    def open(self, model: str, precision: str, dimensions: int | None) -> CachedEmbedder:
+    def open(self, choice: ModelChoice) -> CachedEmbedder:
         """The embedder, opened now if need be. Errors: InvalidSetting (precision), those of the store and the
         model."""
-        wanted = _Wanted(model, _checked_precision(precision), dimensions)
         with self._lock:
-            if wanted not in self._open:
-                local = self._opened(wanted)
-                self._open[wanted] = (local, CachedEmbedder(local, self._cache))
-                # Asked for by its own number of dimensions, as collections do, it is the same model.
-                whole = msgspec.structs.replace(wanted, dimensions=local.space.dimensions)
-                self._open.setdefault(whole, self._open[wanted])
-            return self._open[wanted][1]
+            if choice not in self._open:
+                local = self._opened(choice)
+                self._open[choice] = (local, CachedEmbedder(local, self._cache))
+                # Asked for by its own dimensions and prompts, as collections do, it is the same model.
+                space = local.space
+                spelt_out = msgspec.structs.replace(choice, dimensions=space.dimensions, prompts=space.prompts)
+                self._open.setdefault(spelt_out, self._open[choice])
+            return self._open[choice][1]
 
     def close(self) -> None:
         """Close every model."""
@@ -66,24 +61,27 @@ class ModelPool:
     def check(self, model: str, precision: str) -> Parity:
         """How close the model's vectors are to a reference's. Errors: as `open`."""
         files = self._store.get(model)
-        settings = self._settings(files, _Wanted(model, _checked_precision(precision), None))
+        settings = self._settings(files, ModelChoice(model=model, precision=precision))
         return check_model(files.folder, settings, Deadline.never())
 
-    def _opened(self, wanted: _Wanted) -> LocalEmbedder:
+    def _opened(self, wanted: ModelChoice) -> LocalEmbedder:
         files = self._store.get(wanted.model, progress=self._on_download)
         return open_local_model(files.folder, self._settings(files, wanted))
 
-    def _settings(self, files: ModelFiles, wanted: _Wanted) -> LocalModelSettings:
-        int8 = wanted.precision == "int8"
+    def _settings(self, files: ModelFiles, wanted: ModelChoice) -> LocalModelSettings:
+        precision = _checked_precision(wanted.precision)
         return LocalModelSettings(
             name=files.name,
             # The same files are the same revision, from the hub, the package index or a folder.
             revision=files.content_sha256[:12],
-            precision=wanted.precision,
+            precision=precision,
             dimensions=wanted.dimensions,
+            prompts=wanted.prompts,
             streams=self._threads or None,
             source_sha256=files.weights_sha256,
-            quantised_file=quantised_file(files, self._store.folder / _QUANTISED_FOLDER) if int8 else None,
+            quantised_file=quantised_file(files, self._store.folder / _QUANTISED_FOLDER)
+            if precision == "int8"
+            else None,
         )
 
 
