@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
 from typing import get_args
 
@@ -46,9 +47,10 @@ class ModelPool:
                 local = self._opened(choice)
                 self._open[choice] = (local, CachedEmbedder(local, self._cache))
                 # Asked for by its own dimensions and prompts, as collections do, it is the same model.
-                space = local.space
-                spelt_out = msgspec.structs.replace(choice, dimensions=space.dimensions, prompts=space.prompts)
-                self._open.setdefault(spelt_out, self._open[choice])
+                dimensions = {choice.dimensions, local.space.dimensions}
+                for same in itertools.product(dimensions, {choice.prompts, local.space.prompts}):
+                    spelt_out = msgspec.structs.replace(choice, dimensions=same[0], prompts=same[1])
+                    self._open.setdefault(spelt_out, self._open[choice])
             return self._open[choice][1]
 
     def close(self) -> None:
