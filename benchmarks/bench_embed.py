@@ -1,12 +1,12 @@
-"""Embedding on the CPU: tokens/s, nearness to the reference, query latency, memory; beside sentence-transformers.
+"""Embedding on the CPU: tokens/s, nearness to the reference, query latency, memory; beside its peers.
 
     python benchmarks/bench_embed.py [--peer-python VENV/bin/python] [--texts 1500] [--rounds 3]
 
 Texts are Wikipedia paragraphs from `../shared/data`. Each contestant runs in a process of its own, in turns, for
 several rounds; the median round counts. Tokens are those that the tokenizer gives, never padding. The reference for
-the cosines is sentence-transformers in fp32. `--peer-python` is a Python that has `sentence-transformers`;
-without it only Embedhouse is measured. The ceiling is what OpenVINO's own bf16 matrix product of 2048 x 2048
-reaches on the same cores.
+the cosines is sentence-transformers in fp32. `--peer-python` is a Python that has `sentence-transformers`, `onnx`
+and `onnxruntime`; without it only Embedhouse is measured. The ceiling is what OpenVINO's own bf16 matrix product of
+2048 x 2048 reaches on the same cores.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from machine import DATA, percentiles, versions, write_result
 
 MIN_WORDS, MAX_WORDS = 15, 120
 OURS = ("f32", "bf16", "int8")
-PEERS = ("st-fp32", "st-bf16")
+PEERS = ("st-fp32", "st-bf16", "ort-fp32", "ort-int8")
 PACKAGES = ("embedhouse", "openvino", "tokenizers", "nncf", "numpy")
 N_LATENCIES = 300
 GEMM_SIZE = 2048

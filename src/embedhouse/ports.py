@@ -21,10 +21,12 @@ from embedhouse.domain.models import Spent
 from embedhouse.domain.spaces import Lane, Role, Space
 
 __all__ = [
+    "CacheInfo",
     "Cached",
     "Candidates",
     "Capabilities",
     "Chunker",
+    "Claims",
     "Embedder",
     "Index",
     "IndexEntry",
@@ -92,31 +94,58 @@ class Meter(Protocol):
         ...
 
 
+class CacheInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """`vectors` kept, and the room that they take in `bytes`. Of a store that others use as well, all of it; None:
+    it does not answer."""
+
+    vectors: int | None
+    bytes: int | None
+
+
 class Cached(msgspec.Struct, frozen=True, kw_only=True):
-    """What a cache holds of n texts: found (n,) bool; vectors (n, dimensions) float32 and dropped_counts (n,)
-    int64, zero where not found."""
+    """What a cache holds of n texts: found (n,) bool; vectors (n, dimensions) float32, token_counts and
+    dropped_counts (n,) int64, zero where not found."""
 
     found: npt.NDArray[np.bool_]
     vectors: Vectors
+    token_counts: npt.NDArray[np.int64]
     dropped_counts: npt.NDArray[np.int64]
+
+
+class Claims(Protocol):
+    """Which of several processes over one cache computes a text. Thread-safe. A claim is kept until it is given
+    up; that of a process that died runs out."""
+
+    def claim(self, fingerprint: str, role: Role, hashes: Sequence[bytes], lane: Lane) -> list[bool]:
+        """Whether the caller is to compute each. False: another process does, and the caller may look for the
+        vector, or claim again, in a while. An interactive caller never has to wait for a bulk one."""
+        ...
+
+    def give_up(self, fingerprint: str, role: Role, hashes: Sequence[bytes]) -> None:
+        """The caller's claims on these are over: the vectors are in the cache, or they could not be computed."""
+        ...
 
 
 class VectorCache(Protocol):
     """(fingerprint, role, SHA-256 of the exact bytes that are embedded) -> vector. Thread-safe. A damaged or
-    foreign entry is a miss."""
+    foreign entry is a miss; so is everything that a store that is out of order should have answered."""
+
+    @property
+    def claims(self) -> Claims | None:
+        """For a cache that several processes share."""
+        ...
 
     def get(self, fingerprint: str, role: Role, hashes: Sequence[bytes], dimensions: int) -> Cached:
         """What is there for each hash, in the order asked."""
         ...
 
-    def put(
-        self, fingerprint: str, role: Role, hashes: Sequence[bytes], vectors: Vectors, dropped_counts: Sequence[int]
-    ) -> None:
-        """Keep vectors, (n, dimensions) float32, and how many tokens of each text the model did not read."""
+    def put(self, fingerprint: str, role: Role, hashes: Sequence[bytes], computed: Embeddings) -> None:
+        """Keep what was computed for each of the texts with these hashes. What cannot be kept is counted, and
+        computed again when it is asked for."""
         ...
 
-    def count(self) -> int:
-        """How many vectors are kept."""
+    def info(self) -> CacheInfo:
+        """Sizes."""
         ...
 
     def close(self) -> None:
@@ -137,7 +166,8 @@ class IndexEntry(msgspec.Struct, frozen=True, kw_only=True):
 class Candidates(msgspec.Struct, frozen=True, kw_only=True):
     """What one side found, best first, ties by key ascending: keys (n,) int64, scores (n,) float32.
 
-    `document_ids` names each candidate's document. `exhausted`: asking for more would find no more.
+    `document_ids` names each candidate's document; empty where they were not asked for. `exhausted`: asking for
+    more would find no more.
     """
 
     keys: npt.NDArray[np.int64]
@@ -184,12 +214,20 @@ class Index(Protocol):
         """Apply deletes, then upserts, then whole-metadata replacements. Idempotent by key; readable at once."""
         ...
 
-    def search_dense(self, vector: Vectors, k: int, filter: Filter | None, deadline: Deadline) -> Candidates:
-        """The k entries of highest cosine with `vector`, (dimensions,) float32."""
+    def search_dense(
+        self, vector: Vectors, k: int, filter: Filter | None, deadline: Deadline, *, documents: bool = True
+    ) -> Candidates:
+        """The k entries of highest cosine with `vector`, (dimensions,) float32. `documents`: say whose they are."""
         ...
 
-    def search_lexical(self, text: str, k: int, filter: Filter | None, deadline: Deadline) -> Candidates:
+    def search_lexical(
+        self, text: str, k: int, filter: Filter | None, deadline: Deadline, *, documents: bool = True
+    ) -> Candidates:
         """The k entries of highest BM25; entries that share no term with `text` are not found."""
+        ...
+
+    def dense_scores(self, vector: Vectors, keys: Sequence[int], deadline: Deadline) -> dict[int, float]:
+        """The exact cosine with `vector` of those keys that the index holds."""
         ...
 
     def vectors(self, keys: Sequence[int]) -> dict[int, Vectors]:

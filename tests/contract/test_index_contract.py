@@ -479,3 +479,21 @@ def test_index_declares_what_it_supports(subject: Subject) -> None:
     assert capabilities.lexical
     assert capabilities.filters
     assert capabilities.partial_metadata
+
+
+def test_index_dense_scores_are_those_of_a_search(subject: Subject) -> None:
+    rng = np.random.default_rng(5)
+    subject.index.write(upserts=[entry(key) for key in range(40)], deadline=NEVER)
+    asked = rng.standard_normal(DIMENSIONS).astype(np.float32)
+    found = subject.index.search_dense(asked, 40, None, NEVER)
+    scores = subject.index.dense_scores(asked, [*range(40), 99], NEVER)
+    assert sorted(scores) == list(range(40))
+    assert [scores[key] for key in keys_of(found)] == pytest.approx(found.scores.tolist(), abs=1e-6)
+
+
+def test_index_names_no_documents_where_they_are_not_asked_for(subject: Subject) -> None:
+    subject.index.write(upserts=[entry(1, "alpha")], deadline=NEVER)
+    near = subject.index.search_dense(np.ones(DIMENSIONS, np.float32), 5, None, NEVER, documents=False)
+    lexical = subject.index.search_lexical("alpha", 5, None, NEVER, documents=False)
+    assert (keys_of(near), near.document_ids) == ([1], [])
+    assert (keys_of(lexical), lexical.document_ids) == ([1], [])

@@ -72,7 +72,9 @@ class MemoryIndex:
         vector /= np.linalg.norm(vector)
         return _Held(entry.document_id, vector, Counter(terms), len(terms), flatten(entry.metadata))
 
-    def search_dense(self, vector: Vectors, k: int, filter: Filter | None, deadline: Deadline) -> Candidates:
+    def search_dense(
+        self, vector: Vectors, k: int, filter: Filter | None, deadline: Deadline, *, documents: bool = True
+    ) -> Candidates:
         """The k entries of highest cosine, exactly."""
         deadline.check("searching by meaning")
         check_vector(vector, self._dimensions, "of the query")
@@ -82,9 +84,11 @@ class MemoryIndex:
                 return NOTHING_FOUND
             stacked = np.stack([self._held[key].vector for key in passing])
         scores = stacked @ (vector / np.linalg.norm(vector)).astype(np.float32)
-        return self._ranked(passing, np.clip(scores, -1.0, 1.0), k)
+        return self._ranked(passing, np.clip(scores, -1.0, 1.0), k, documents)
 
-    def search_lexical(self, text: str, k: int, filter: Filter | None, deadline: Deadline) -> Candidates:
+    def search_lexical(
+        self, text: str, k: int, filter: Filter | None, deadline: Deadline, *, documents: bool = True
+    ) -> Candidates:
         """The k entries of highest BM25, exactly; statistics are those of the whole index, not of the filter."""
         deadline.check("searching by words")
         terms = sorted(set(self._analyzer.terms(text)))
@@ -93,7 +97,7 @@ class MemoryIndex:
             average = sum(held.length for held in self._held.values()) / max(1, len(self._held))
             scores = {key: self._bm25(self._held[key], weights, average) for key in self._passing(filter)}
             found = [key for key, score in scores.items() if score > 0]
-            return self._ranked(found, np.array([scores[key] for key in found], np.float32), k)
+            return self._ranked(found, np.array([scores[key] for key in found], np.float32), k, documents)
 
     def _passing(self, filter: Filter | None) -> list[int]:
         return [key for key, held in self._held.items() if filter is None or matches_flat(filter, held.metadata)]
@@ -112,8 +116,14 @@ class MemoryIndex:
             if term in counts
         )
 
-    def _ranked(self, keys: list[int], scores: Vectors, k: int) -> Candidates:
-        document_ids = [self._held[key].document_id for key in keys]
+    def dense_scores(self, vector: Vectors, keys: Sequence[int], deadline: Deadline) -> dict[int, float]:
+        """The exact cosine with `vector` of those keys that the index holds."""
+        check_vector(vector, self._dimensions, "of the query")
+        direction = vector / np.linalg.norm(vector)
+        return {key: float(np.clip(held @ direction, -1.0, 1.0)) for key, held in self.vectors(keys).items()}
+
+    def _ranked(self, keys: list[int], scores: Vectors, k: int, documents: bool) -> Candidates:
+        document_ids = [self._held[key].document_id for key in keys] if documents else []
         return ranked(np.array(keys, np.int64), scores, document_ids, k, more=False)
 
     def vectors(self, keys: Sequence[int]) -> dict[int, Vectors]:

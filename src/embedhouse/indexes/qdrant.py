@@ -12,12 +12,12 @@ in a process of its own.
 from __future__ import annotations
 
 import errno
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import qdrant_edge as engine
 
@@ -135,21 +135,42 @@ class QdrantEdgeIndex:
                 payload = self._filterable(changes[record.id])
                 self._update(engine.UpdateOperation.set_payload([record.id], payload))
 
-    def search_dense(self, vector: Vectors, k: int, filter: Filter | None, deadline: Deadline) -> Candidates:
+    def search_dense(
+        self, vector: Vectors, k: int, filter: Filter | None, deadline: Deadline, *, documents: bool = True
+    ) -> Candidates:
         """The k entries of highest cosine: exact while there is no graph, else .993 to .999 of them."""
         check_vector(vector, self._dimensions, "of the query")
         query = engine.Query.Nearest(vector.tolist(), _DENSE)
-        return self._search(query, k, filter, deadline, highest=1.0)
+        found = self._search(query, k, filter, deadline, documents=documents)
+        return msgspec.structs.replace(found, scores=np.minimum(found.scores, np.float32(1.0)))
 
-    def search_lexical(self, text: str, k: int, filter: Filter | None, deadline: Deadline) -> Candidates:
+    def search_lexical(
+        self, text: str, k: int, filter: Filter | None, deadline: Deadline, *, documents: bool = True
+    ) -> Candidates:
         """The k entries of highest BM25; statistics are those of the whole index, not of the filter."""
         terms = " ".join(dict.fromkeys(self._analyzer.terms(text)))
         if not terms:
             return NOTHING_FOUND
-        return self._search(engine.TextQuery(_TEXT, terms, self._bm25), k, filter, deadline)
+        return self._search(engine.TextQuery(_TEXT, terms, self._bm25), k, filter, deadline, documents=documents)
+
+    def dense_scores(self, vector: Vectors, keys: Sequence[int], deadline: Deadline) -> dict[int, float]:
+        """The exact cosine with `vector` of those keys that the index holds."""
+        check_vector(vector, self._dimensions, "of the query")
+        query = engine.Query.Nearest(vector.tolist(), _DENSE)
+        exact = engine.SearchParams(exact=True)
+        found: dict[int, float] = {}
+        for some in _batches(keys):
+            deadline.check("scoring by meaning")
+            only = engine.Filter(must=[engine.HasIdCondition(set(some))])
+            request = engine.QueryRequest(limit=len(some), query=query, filter=only, params=exact)
+            scored: list[Any]
+            with _engine_errors(self._folder):
+                scored = list(self._shard.query(request))
+            found |= {point.id: min(1.0, point.score) for point in scored}
+        return found
 
     def _search(
-        self, query: Any, k: int, filter: Filter | None, deadline: Deadline, highest: float = math.inf
+        self, query: Any, k: int, filter: Filter | None, deadline: Deadline, *, documents: bool
     ) -> Candidates:
         deadline.check("searching the index")
         condition = None if filter is None else self._condition(filter)
@@ -158,9 +179,19 @@ class QdrantEdgeIndex:
             return NOTHING_FOUND
         keys = np.fromiter((point.id for point in found), np.int64, len(found))
         scores = np.fromiter((point.score for point in found), np.float32, len(found))
-        with _engine_errors(self._folder):
-            document_ids = [point.payload[_DOCUMENT] for point in found]
-        return ranked(keys, np.minimum(scores, np.float32(highest)), document_ids, k, more)
+        document_ids = self._document_ids(keys.tolist()) if documents else []
+        return ranked(keys, scores, document_ids, k, more)
+
+    def _document_ids(self, keys: Sequence[int]) -> list[str]:
+        """Read apart from the search, where the engine takes several times as long for it. A key that was deleted
+        meanwhile is nobody's: the ledger does not know it either."""
+        names: dict[int, str] = {}
+        for some in _batches(keys):
+            records: list[Any]
+            with _engine_errors(self._folder):
+                records = list(self._shard.retrieve(list(some), with_payload=[_DOCUMENT], with_vector=False))
+                names |= {record.id: record.payload[_DOCUMENT] for record in records}
+        return [names.get(key, "") for key in keys]
 
     def _condition(self, filter: Filter) -> engine.Filter:
         for path, field in ranges_of(filter):
@@ -276,7 +307,6 @@ def _request(query: Any, limit: int, condition: engine.Filter | None) -> engine.
         limit=limit,
         query=query,
         filter=condition,
-        with_payload=[_DOCUMENT],
         params=engine.SearchParams(hnsw_ef=max(_SEARCH_WIDTH, limit)),
     )
 

@@ -39,11 +39,12 @@ def check_entries(entries: Sequence[IndexEntry], dimensions: int) -> None:
 def ranked(
     keys: npt.NDArray[np.int64], scores: npt.NDArray[np.float32], document_ids: Sequence[str], k: int, more: bool
 ) -> Candidates:
-    """The best k, by score and then by key ascending. `more`: the index may hold candidates beyond these."""
+    """The best k, by score and then by key ascending. `document_ids` may be empty. `more`: the index may hold
+    candidates beyond these."""
     order = np.lexsort((keys, -scores))[:k]
     return Candidates(
         keys=keys[order],
         scores=scores[order],
-        document_ids=[document_ids[i] for i in order],
+        document_ids=[document_ids[i] for i in order] if document_ids else [],
         exhausted=not more and len(keys) <= k,
     )

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.embeddings import Vectors
 from embedhouse.ports import Index
 from embedhouse.search.fusion import Fused, Side
@@ -38,13 +39,19 @@ def nearest(vectors: Vectors, index: Index, keys: Sequence[int]) -> npt.NDArray[
     return scores
 
 
-def exact_dense(merged: Merged, vector: Vectors, index: Index) -> Side:
-    """The dense side with an exact score for every row that only the lexical side found."""
+def exact_dense(merged: Merged, vector: Vectors, index: Index, deadline: Deadline) -> Side:
+    """The dense side with an exact score for every row that only the lexical side found.
+
+    Where the index has no vector any more, the lowest of the others: that candidate is about to be dropped.
+    """
     missing = np.flatnonzero(merged.dense_keys == NO_KEY)
     if not missing.size:
         return merged.dense
     scores = merged.dense.scores.copy()
-    scores[missing] = nearest(vector[np.newaxis], index, merged.lexical_keys[missing].tolist())
+    keys = merged.lexical_keys[missing].tolist()
+    exact = index.dense_scores(vector, keys, deadline)
+    lowest = min(exact.values(), default=0.0)
+    scores[missing] = [exact.get(key, lowest) for key in keys]
     return Side(scores, merged.dense.ranks)
 
 

@@ -14,7 +14,7 @@ from embedhouse.domain.filters import Filter, parse_filter
 from embedhouse.domain.hits import Hit, Mode, SearchQuery, SearchResult
 from embedhouse.ports import Candidates
 from embedhouse.search.answering import Answering, Shape
-from embedhouse.search.fusion import Fused, fuse
+from embedhouse.search.fusion import Fused, Side, fuse
 from embedhouse.search.highlights import highlighter_of
 from embedhouse.search.limits import check_capabilities, check_query
 from embedhouse.search.parts import SearchParts
@@ -112,7 +112,10 @@ class _TextQuestion:
         """With the exact dense score of what only the lexical side found."""
         if self._plan.mode != "hybrid":
             return merged
-        return msgspec.structs.replace(merged, dense=exact_dense(merged, self._vector(), self._parts.index))
+        return msgspec.structs.replace(merged, dense=self._exact(merged))
+
+    def _exact(self, merged: Merged) -> Side:
+        return exact_dense(merged, self._vector(), self._parts.index, self._deadline)
 
     def score(self, merged: Merged) -> Fused:
         """Fused as the query says; the side's own scores where one side alone was run."""
@@ -145,7 +148,10 @@ class _TextQuestion:
         self._deadline.check("searching by meaning")
         with self._trace.stage("dense"):
             return self._enough(
-                lambda k: self._parts.index.search_dense(vector, k, plan.only, self._deadline), depth
+                lambda k: self._parts.index.search_dense(
+                    vector, k, plan.only, self._deadline, documents=plan.query.documents
+                ),
+                depth,
             )
 
     def _lexical(self, depth: int) -> Candidates:
@@ -153,7 +159,10 @@ class _TextQuestion:
         self._deadline.check("searching by words")
         with self._trace.stage("lexical"):
             return self._enough(
-                lambda k: self._parts.index.search_lexical(plan.query.text, k, plan.only, self._deadline), depth
+                lambda k: self._parts.index.search_lexical(
+                    plan.query.text, k, plan.only, self._deadline, documents=plan.query.documents
+                ),
+                depth,
             )
 
     def _enough(self, search: Callable[[int], Candidates], depth: int) -> Candidates:

@@ -39,7 +39,6 @@ class Merged(msgspec.Struct, frozen=True, kw_only=True):
     dense_keys, lexical_keys: (n,) int64, the chunk that each side found, NO_KEY where it found none.
     """
 
-    document_ids: list[str]
     dense_keys: Keys
     lexical_keys: Keys
     dense: Side
@@ -74,7 +73,8 @@ def without(found: Candidates, stale: Collection[int], excluded: Collection[str]
     if not stale and not excluded:
         return found
     kept = ~np.isin(found.keys, list(stale))
-    kept &= np.array([document_id not in excluded for document_id in found.document_ids], dtype=bool)
+    if excluded:
+        kept &= np.array([document_id not in excluded for document_id in found.document_ids], dtype=bool)
     return _rows(found, np.flatnonzero(kept))
 
 
@@ -82,7 +82,7 @@ def _rows(found: Candidates, rows: npt.NDArray[np.intp]) -> Candidates:
     return Candidates(
         keys=found.keys[rows],
         scores=found.scores[rows],
-        document_ids=[found.document_ids[row] for row in rows.tolist()],
+        document_ids=[found.document_ids[row] for row in rows.tolist()] if found.document_ids else [],
         exhausted=found.exhausted,
     )
 
@@ -116,13 +116,7 @@ def merge(found: Found, *, documents: bool) -> Merged:
         [place.setdefault(name, len(place)) for name in _names(lexical, documents=documents)], np.int64
     )
     dense_rows = np.arange(dense.keys.size)
-    fresh = [
-        document_id
-        for document_id, row in zip(lexical.document_ids, lexical_rows, strict=True)
-        if row >= dense.keys.size
-    ]
     return Merged(
-        document_ids=[*dense.document_ids, *fresh],
         dense_keys=_spread(dense.keys, dense_rows, len(place), NO_KEY),
         lexical_keys=_spread(lexical.keys, lexical_rows, len(place), NO_KEY),
         dense=_side(dense, dense_rows, len(place)),

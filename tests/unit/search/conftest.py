@@ -73,12 +73,16 @@ class FakeIndex:
     def write(self, *, upserts=(), deletes=(), metadata=(), deadline) -> None:
         self.entries.update((entry.key, entry) for entry in upserts)
 
-    def search_dense(self, vector: Vectors, k: int, filter: Filter | None, deadline: Deadline) -> Candidates:
+    def search_dense(
+        self, vector: Vectors, k: int, filter: Filter | None, deadline: Deadline, *, documents: bool = True
+    ) -> Candidates:
         self.asked.append(("dense", k))
         norm = np.linalg.norm(vector)
         return self._best(lambda entry: float(entry.vector @ vector / norm), k, filter, lowest=-2.0)
 
-    def search_lexical(self, text: str, k: int, filter: Filter | None, deadline: Deadline) -> Candidates:
+    def search_lexical(
+        self, text: str, k: int, filter: Filter | None, deadline: Deadline, *, documents: bool = True
+    ) -> Candidates:
         self.asked.append(("lexical", k))
         words = set(text.split())
         return self._best(lambda entry: len(words & set(entry.text.split())), k, filter, lowest=0.0)
@@ -95,6 +99,10 @@ class FakeIndex:
             document_ids=[self.entries[key].document_id for key in best],
             exhausted=len(found) <= k,
         )
+
+    def dense_scores(self, vector: Vectors, keys: Sequence[int], deadline: Deadline) -> dict[int, float]:
+        direction = vector / np.linalg.norm(vector)
+        return {key: float(held @ direction) for key, held in self.vectors(keys).items()}
 
     def vectors(self, keys: Sequence[int]) -> dict[int, Vectors]:
         return {key: self.entries[key].vector for key in keys if key in self.entries}
