@@ -42,6 +42,9 @@ _DOCUMENT = "d"
 # docs/decisions/graph-width.md: half these widths find only 96 % of the true ten nearest among alike texts.
 _GRAPH = engine.HnswIndexConfig(m=16, ef_construct=200, full_scan_threshold=10_000)
 _SEARCH_WIDTH = 256
+# The graph is built and walked over int8 copies, and what is found is scored again by the vectors themselves.
+_COPIES = engine.ScalarQuantizationConfig(engine.ScalarType.Int8, quantile=0.99, always_ram=True)
+_BY_VECTORS = engine.QuantizationSearchParams(rescore=True)
 _GRAPH_FROM_KB = 2_000
 _TIE_ROOM = 16
 _BATCH = 500
@@ -278,7 +281,10 @@ def _unit(stored: list[float]) -> Vectors:
 
 def _config(dimensions: int) -> engine.EdgeConfig:
     dense = engine.EdgeVectorParams(
-        size=dimensions, distance=engine.Distance.Cosine, datatype=engine.VectorStorageDatatype.Float16
+        size=dimensions,
+        distance=engine.Distance.Cosine,
+        datatype=engine.VectorStorageDatatype.Float16,
+        quantization_config=_COPIES,
     )
     return engine.EdgeConfig(
         vectors={_DENSE: dense},
@@ -307,7 +313,7 @@ def _request(query: Any, limit: int, condition: engine.Filter | None) -> engine.
         limit=limit,
         query=query,
         filter=condition,
-        params=engine.SearchParams(hnsw_ef=max(_SEARCH_WIDTH, limit)),
+        params=engine.SearchParams(hnsw_ef=max(_SEARCH_WIDTH, limit), quantization=_BY_VECTORS),
     )
 
 

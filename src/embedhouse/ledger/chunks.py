@@ -90,11 +90,7 @@ def delete_chunks(connection: Connection, keys: Sequence[int]) -> None:
 
 def current_chunks(connection: Connection, keys: Sequence[int]) -> dict[int, StoredChunk]:
     """The chunks of those keys that are current; a key that is absent must not be shown."""
-    return {
-        row.key: _stored(row)
-        for block in blocks(keys)
-        for row in connection.execute(_with_document().where(t.chunk.c.key.in_(block)))
-    }
+    return {row.key: _stored(row) for block in blocks(keys) for row in connection.execute(_BY_KEY, {"keys": block})}
 
 
 def stream_chunks(connection: Connection, generation_id: int, block_size: int) -> Iterator[list[StoredChunk]]:
@@ -141,6 +137,10 @@ def _with_document() -> Any:
     return select(t.chunk, document.id, document.title, document.source, document.metadata).select_from(
         t.chunk.join(t.document)
     )
+
+
+# Made once: every search runs it.
+_BY_KEY = _with_document().where(t.chunk.c.key.in_(bindparam("keys", expanding=True)))
 
 
 def _stored(row: Row[Any]) -> StoredChunk:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from embedhouse.domain.collections import ChunkingSettings, Collection, Generation, LexicalSettings
@@ -80,10 +80,14 @@ def collections(connection: Connection) -> list[Collection]:
 
 def collection_named(connection: Connection, name: str) -> Collection:
     """One collection. Errors: UnknownCollection."""
-    row = connection.execute(select(t.collection).where(t.collection.c.name == name)).one_or_none()
+    row = connection.execute(_BY_NAME, {"wanted": name}).one_or_none()
     if row is None:
         raise UnknownCollection(name=name)
     return _collection(row)
+
+
+# Made once: every search runs it, and the one below.
+_BY_NAME = select(t.collection).where(t.collection.c.name == bindparam("wanted"))
 
 
 def delete_collection(connection: Connection, collection_id: int) -> None:
@@ -165,9 +169,13 @@ def vector_count(connection: Connection, generation_id: int) -> int:
 
 
 def _sum(connection: Connection, generation_id: int) -> tuple[npt.NDArray[np.float64] | None, int]:
-    columns = select(t.generation.c.vector_sum, t.generation.c.vector_count)
-    blob, count = connection.execute(columns.where(t.generation.c.id == generation_id)).one()
+    blob, count = connection.execute(_SUM, {"wanted": generation_id}).one()
     return (None if blob is None else np.frombuffer(blob, np.float64)), count
+
+
+_SUM = select(t.generation.c.vector_sum, t.generation.c.vector_count).where(
+    t.generation.c.id == bindparam("wanted")
+)
 
 
 def _update(connection: Connection, generation_id: int, **values: object) -> None:
