@@ -60,12 +60,24 @@ def onnx_runtime(name: str, model_folder: str, folder: Path) -> Encode:
     return encode
 
 
+class _States(torch.nn.Module):
+    """The transformer's last hidden states, with its inputs in ONNX's order."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self._model = model
+
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor, types: torch.Tensor) -> torch.Tensor:
+        return self._model(input_ids=ids, attention_mask=mask, token_type_ids=types).last_hidden_state
+
+
 def _onnx_file(name: str, model_folder: str, folder: Path) -> str:
+    import onnx
     from onnxruntime.quantization import quantize_dynamic
     from onnxruntime.transformers import optimizer
     from transformers import AutoModel
 
-    model = AutoModel.from_pretrained(model_folder, attn_implementation="eager", return_dict=False).eval()
+    model = _States(AutoModel.from_pretrained(model_folder, attn_implementation="eager").eval())
     exported, fused, small = (str(folder / f"{name}.{stage}.onnx") for stage in ("exported", "fused", "int8"))
     given = torch.ones(2, 16, dtype=torch.int64)
     axes = {each: {0: "texts", 1: "tokens"} for each in [*INPUTS, "states"]}
@@ -76,7 +88,7 @@ def _onnx_file(name: str, model_folder: str, folder: Path) -> str:
     optimizer.optimize_model(exported, "bert", num_heads=HEADS, hidden_size=WIDTH).save_model_to_file(fused)
     if name == "ort-fp32":
         return fused
-    quantize_dynamic(fused, small)
+    quantize_dynamic(fused, small, per_channel=True, extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT})
     return small
 
 
