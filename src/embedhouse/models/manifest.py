@@ -17,6 +17,7 @@ __all__ = [
     "content_sha256",
     "file_sha256",
     "is_weights",
+    "name_in",
     "weights_sha256",
 ]
 
@@ -77,6 +78,15 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
             reason = _difference(folder / record.path, record, every_byte)
             if reason:
                 raise ModelDamaged(file=folder / record.path, reason=reason, model=self.name)
+
+
+def name_in(folder: Path) -> str:
+    """The name of the model in a folder: what its manifest says, else the folder's own name. Never the path, so that
+    a model is the same wherever its folder stands."""
+    try:
+        return Manifest.read(folder).name
+    except ModelDamaged:
+        return folder.name
 
 
 def _difference(path: Path, record: FileRecord, every_byte: bool) -> str:

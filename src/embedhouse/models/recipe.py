@@ -18,7 +18,7 @@ from embedhouse.domain.spaces import Pooling, Role
 from embedhouse.models.architectures import architecture_for
 from embedhouse.models.weights import safetensors_files
 
-__all__ = ["DenseModule", "GraphFormat", "Recipe", "read_recipe"]
+__all__ = ["DenseModule", "GraphFormat", "Recipe", "read_recipe", "role_prompts"]
 
 GraphFormat = Literal["safetensors", "openvino", "onnx"]
 
@@ -102,7 +102,7 @@ def read_recipe(folder: Path, name: str, *, prefer_graph_file: bool = False) -> 
         files=graph_files + tuple(file for module in dense for file in safetensors_files(module.folder)),
         max_tokens=_window(config, own, files.json(encoder / "tokenizer_config.json", optional=True)),
         lower_case=bool(own.get("do_lower_case", False)),
-        prompts=_role_prompts(files.json(folder / "config_sentence_transformers.json", optional=True)),
+        prompts=role_prompts(files.json(folder / "config_sentence_transformers.json", optional=True)),
         pooling=pooling,
         pool_prompt=pool_prompt,
         dense=dense,
@@ -233,7 +233,7 @@ def _window(config: Mapping[str, Any], own: Mapping[str, Any], tokenizer: Mappin
     return min(int(declared), int(positions))
 
 
-def _role_prompts(config: Mapping[str, Any]) -> dict[Role, str]:
+def role_prompts(config: Mapping[str, Any]) -> dict[Role, str]:
     """Each role's prompt; without prompts of their own, both roles get the default one, as `encode` does."""
     prompts: dict[str, str] = {name: text for name, text in (config.get("prompts") or {}).items() if text}
     roles = {

@@ -23,6 +23,7 @@ from embedhouse.models.manifest import (
     Manifest,
     content_sha256,
     is_weights,
+    name_in,
     weights_sha256,
 )
 from embedhouse.models.package_index import DEFAULT_MODEL, DEFAULT_MODEL_SHA256, REQUIREMENT, fetch_default_model
@@ -255,7 +256,7 @@ def _local(folder: Path) -> ModelFiles:
     records = tuple(FileRecord.of(folder, path) for path in chosen)
     if not any(is_weights(record.path) for record in records):
         raise ModelUnsupported(model=str(folder), reason="the folder has no weights that can be run")
-    return _described(folder, Manifest(name=str(folder), source="folder", revision="local", files=records))
+    return _described(folder, Manifest(name=name_in(folder), source="folder", revision="local", files=records))
 
 
 def _described(folder: Path, manifest: Manifest) -> ModelFiles:

@@ -14,7 +14,7 @@ from tokenizers import normalizers
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.errors import ModelDamaged, ModelUnsupported
 
-__all__ = ["LocalTokenizer", "TokenSpans", "TokenisedText", "open_tokenizer", "pieces"]
+__all__ = ["LocalTokenizer", "TokenSpans", "TokenisedText", "open_tokenizer", "pieces", "plain_tokenizer"]
 
 TokenIds = npt.NDArray[np.int32]
 
@@ -211,9 +211,18 @@ def open_tokenizer(folder: Path, *, model: str, max_tokens: int, lower_case: boo
         raw = RawTokenizer.from_file(str(path))
     except Exception as error:  # the library raises nothing narrower
         raise ModelDamaged(file=path, reason=str(error), model=model) from error
-    raw.no_truncation()
-    raw.no_padding()
     if lower_case:
         own = [] if raw.normalizer is None else [raw.normalizer]
         raw.normalizer = normalizers.Sequence([normalizers.Lowercase(), *own])
+    return _plain(raw, max_tokens)
+
+
+def plain_tokenizer(serialised: str, max_tokens: int) -> LocalTokenizer:
+    """A tokenizer from its JSON, without the truncation and padding that it asks for."""
+    return _plain(RawTokenizer.from_str(serialised), max_tokens)
+
+
+def _plain(raw: RawTokenizer, max_tokens: int) -> LocalTokenizer:
+    raw.no_truncation()
+    raw.no_padding()
     return LocalTokenizer(raw, max_tokens)
