@@ -62,6 +62,7 @@ MEANINGS = {
     "max_concurrency": "Requests under way at once; more are refused with 429.",
     "request_timeout_s": "How long a request may take.",
     "threads": "Threads of the model. 0: all cores.",
+    "open_indexes": "Indexes that are kept open, each in memory. The least recently used is closed first.",
     "cache": "Where vectors are cached: a file in the home, a Redis server, or nowhere.",
     "cache_max_bytes": "Size at which the file's least recently used vectors go. 0: no limit.",
     "cache_ttl_s": "Seconds that Redis keeps a vector after its last use. 0: no limit.",
@@ -131,6 +132,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_concurrency: _Count = 32
     request_timeout_s: Annotated[float, Meta(gt=0)] = 60.0
     threads: _CountOrNone = 0
+    open_indexes: _Count = 32
     cache: CacheName = "sqlite"
     cache_max_bytes: _CountOrNone = 0
     cache_ttl_s: _CountOrNone = 0

@@ -83,9 +83,9 @@ def vector_of(text: str, dimensions: int = DIMENSIONS) -> np.ndarray:
     return vector / np.linalg.norm(vector)
 
 
-def open_fake_house(home: Path, embedder: HashEmbedder | None = None) -> House:
-    """The house in that folder. The compaction's child is real too: it needs no model."""
-    settings = load_settings({"home": home, "models_folder": home / "models", "offline": True}, {})
+def open_fake_house(home: Path, embedder: HashEmbedder | None = None, **given: object) -> House:
+    """The house in that folder, with these settings. The compaction's child is real too: it needs no model."""
+    settings = load_settings({"home": home, "models_folder": home / "models", "offline": True, **given}, {})
     cache = SqliteVectorCache(cache_path(home))
     cached = CachedEmbedder(embedder or HashEmbedder(), cache)
     parts = Parts(

@@ -48,7 +48,7 @@ class House:
     ) -> None:
         self.settings = settings
         self._parts = parts
-        self._shelf = Shelf(parts)
+        self._shelf = Shelf(parts, settings.open_indexes)
         self._executor = ThreadPoolExecutor(_SEARCH_THREADS, "search")
         self.collections = Collections(self._shelf, settings)
         self.documents = Documents(self._shelf)

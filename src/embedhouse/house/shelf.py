@@ -14,6 +14,7 @@ from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.errors import Cancelled
 from embedhouse.indexing.indexer import Drained, Indexer, IndexReplaced
 from embedhouse.indexing.open_generation import OpenGeneration
+from embedhouse.indexing.open_indexes import OpenIndexes
 from embedhouse.indexing.parts import Parts, RebuildableIndex
 from embedhouse.indexing.writer import DocumentWriter
 from embedhouse.ledger import changes, collections
@@ -36,38 +37,38 @@ class OpenCollection:
         self.writer = DocumentWriter(self.generations)
         self.live = next(opened for opened in self.generations if opened.generation.state == "live")
         self.live_indexer = self.indexers[self.generations.index(self.live)]
-        self._restored = False
+        self._restored = 0
 
     def ask(self, question: Callable[[RebuildableIndex], Result], deadline: Deadline) -> Result:
         """Ask the live index. One that turns out to be missing or damaged is built again first, from the ledger
         and the vector cache."""
-        self._restore(deadline)
-        try:
-            with self.live_indexer.guarded() as index:
+        with self.live.slot.borrow():  # so that it stays open from the check to the answer
+            self._restore(deadline)
+            try:
+                with self.live_indexer.guarded() as index:
+                    return question(index)
+            except IndexReplaced:
+                self.live_indexer.drain(deadline)
+            with self.live.slot.borrow() as index:
                 return question(index)
-        except IndexReplaced:
-            self.live_indexer.drain(deadline)
-        with self.live.slot.borrow() as index:
-            return question(index)
 
     def finish(self, logged: Logged, deadline: Deadline) -> list[Drained]:
         """Bring every written generation up to date with a write, ahead of bulk work; what was done for each."""
         return [indexer.finish(logged, deadline) for indexer in self.indexers]
 
     def _restore(self, deadline: Deadline) -> None:
-        """On first use: write again what a crash, or a deleted folder, took from the index. New documents that
-        still wait are left to whoever indexes."""
-        if self._restored:
+        """Once after each opening: write again what a crash, or a deleted folder, took from the index. New
+        documents that still wait are left to whoever indexes."""
+        if self._restored == self.live.slot.openings:
             return
         with self.live.lock:
-            _ = self.live.slot
             self.live_indexer.drain(deadline, replays_only=not self.live.replacements)
             if self._lacks_entries():
                 with self.live.slot.borrow() as index:
                     damaged = index
                 self.live.replace_damaged(damaged)
                 self.live_indexer.drain(deadline)
-            self._restored = True
+            self._restored = self.live.slot.openings
 
     def _lacks_entries(self) -> bool:
         """Whether the index holds less than the ledger says was written to it: an engine may open a damaged
@@ -81,16 +82,17 @@ class OpenCollection:
     def close(self) -> None:
         """Flush and close the indexes."""
         for opened, indexer in zip(self.generations, self.indexers, strict=True):
-            if opened.is_open:
+            if indexer.is_open:
                 indexer.flush()
             opened.close()
 
 
 class Shelf:
-    """Opens collections by name and keeps them open. Thread-safe."""
+    """Opens collections by name and keeps them; of their indexes the `open_indexes` last used. Thread-safe."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, open_indexes: int) -> None:
         self.parts = parts
+        self._open_indexes = OpenIndexes(open_indexes)
         self._lock = threading.Lock()
         self._open: dict[int, OpenCollection] = {}
         self._background = ThreadPoolExecutor(1, "index-soon")
@@ -105,6 +107,8 @@ class Shelf:
                 if found is None:
                     written = collections.generations(ledger, collection.id)
                     found = self._open[collection.id] = OpenCollection(self.parts, collection, written)
+                    for indexer in found.indexers:
+                        indexer.tell_uses(self._open_indexes.used)
             return found
 
     def take_off(self, name: str) -> OpenCollection:
@@ -131,6 +135,7 @@ class Shelf:
         """Close every collection."""
         self._stopping.cancel()
         self._background.shutdown()
+        self._open_indexes.close()
         with self._lock:
             for found in self._open.values():
                 found.close()

@@ -38,8 +38,15 @@ def is_due(opened: OpenGeneration) -> bool:
 def compact(opened: OpenGeneration, indexer: Indexer, deadline: Deadline) -> None:
     """Build the generation's index again in a child process while this one goes on answering and writing, bring
     it up to date with what was written meanwhile, and swap it in. Killed anywhere, the old index stays."""
-    database, generation_id = opened.parts.database, opened.generation.id
+    # Borrowed all the while: an index that is opened again forgets what is kept for the one beside it.
+    with opened.slot.borrow():
+        indexer.drain(deadline)
+        _build_beside(opened)
     indexer.drain(deadline)
+
+
+def _build_beside(opened: OpenGeneration) -> None:
+    database, generation_id = opened.parts.database, opened.generation.id
     with database.write() as ledger:
         start = changes.last_seq(ledger)
         collections.set_keep_changes_after(ledger, generation_id, start)
@@ -54,7 +61,6 @@ def compact(opened: OpenGeneration, indexer: Indexer, deadline: Deadline) -> Non
         with database.write() as ledger:
             collections.set_keep_changes_after(ledger, generation_id, None)
         raise
-    indexer.drain(deadline)
 
 
 def build_index(database: Database, cache: VectorCache, generation_id: int, index: RebuildableIndex) -> list[int]:

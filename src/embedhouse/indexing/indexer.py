@@ -3,6 +3,7 @@ ledger's word that it is done."""
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -63,6 +64,15 @@ class Indexer:
         self._claimed: set[int] = set()
         self._unflushed = 0
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the index is open now."""
+        return self._opened.slot.is_open
+
+    def tell_uses(self, used: Callable[[Indexer], None]) -> None:
+        """From now on `used` hears of every use of the index, when it ends."""
+        self._opened.slot.on_return = partial(used, self)
+
     def drain(
         self,
         deadline: Deadline,
@@ -102,6 +112,17 @@ class Indexer:
             self.drain(Deadline.never())
             self._flush()
 
+    def rest(self) -> None:
+        """Flush and close the index unless somebody uses it. The next use opens it again. Errors: those of the
+        disk; then it stays open."""
+        if not self._opened.slot.is_idle:  # then its lock may be held for long
+            return
+        with self._opened.lock:
+            if self._opened.slot.is_idle:
+                with contextlib.suppress(IndexReplaced):  # the next use fills the new one
+                    self._flush()
+                self._opened.slot.rest()
+
     def _flush(self) -> None:
         with self._opened.lock:
             with self._database.read() as ledger:
@@ -116,9 +137,10 @@ class Indexer:
 
     def _drain_batch(self, deadline: Deadline, find: _Find) -> Drained | None:
         deadline.check("indexing")
-        _ = self._opened.slot  # opening it may log changes
         try:
-            with self._batch(find) as batch:
+            # Borrowed before the log is read, because opening the index may log changes; and until the batch is
+            # done, so that it does not close while the model works.
+            with self._opened.slot.borrow(), self._batch(find) as batch:
                 return self._apply(batch, deadline) if batch else None
         except IndexReplaced:
             return Drained()

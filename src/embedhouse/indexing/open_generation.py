@@ -5,12 +5,12 @@ from __future__ import annotations
 import shutil
 import threading
 import uuid
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from embedhouse.chunking.context import ContextBudget, chunk_context, context_budget
 from embedhouse.domain.collections import Collection, Generation
-from embedhouse.domain.errors import IndexDamaged, SpaceMismatch
+from embedhouse.domain.errors import IndexDamaged, SpaceMismatch, UnknownCollection
 from embedhouse.domain.models import ModelChoice
 from embedhouse.indexing.parts import Parts, RebuildableIndex
 from embedhouse.indexing.slot import IndexSlot
@@ -40,6 +40,8 @@ class OpenGeneration:
         self.collection = collection
         self.generation = generation
         self.lock = threading.RLock()
+        self.slot = IndexSlot(self._open_current, self.lock)
+        self._closed = False
         self.replacements = 0
         """How often the index was found missing or damaged, and every chunk logged to be written again."""
 
@@ -67,30 +69,23 @@ class OpenGeneration:
         """Cuts documents as this generation does."""
         return self.parts.make_chunker(self.generation.chunking, self.embedder.tokenizer)
 
-    @cached_property
-    def slot(self) -> IndexSlot:
-        """The index. One that is missing or damaged is replaced by an empty one, and the ledger is told to write
-        every chunk again; one that was not closed cleanly gets its last changes again."""
-        with self.lock:
-            folder = self.parts.home / self._current_folder()
-            if not folder.is_dir() and self._is_new():
-                return IndexSlot(self.open_index(folder))
-            if not folder.is_dir():
-                return IndexSlot(self._replacement())
-            try:
-                index = self.open_index(folder)
-            except IndexDamaged:
-                shutil.rmtree(folder, ignore_errors=True)
-                return IndexSlot(self._replacement())
-            with self.parts.database.write() as ledger:
-                changes.mark_unflushed(ledger, self.generation.id)
-                collections.set_keep_changes_after(ledger, self.generation.id, None)
-            return IndexSlot(index)
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the index was opened."""
-        return "slot" in self.__dict__
+    def _open_current(self) -> RebuildableIndex:
+        """The index of the ledger's folder. One that is missing or damaged is replaced by an empty one, and the
+        ledger is told to write every chunk again; one that was not closed cleanly gets its last changes again."""
+        if self._closed:  # a search that was under way when the collection was deleted
+            raise UnknownCollection(name=self.collection.name)
+        folder = self.parts.home / self._current_folder()
+        if not folder.is_dir():
+            return self.open_index(folder) if self._is_new() else self._replacement()
+        try:
+            index = self.open_index(folder)
+        except IndexDamaged:
+            shutil.rmtree(folder, ignore_errors=True)
+            return self._replacement()
+        with self.parts.database.write() as ledger:
+            changes.mark_unflushed(ledger, self.generation.id)
+            collections.set_keep_changes_after(ledger, self.generation.id, None)
+        return index
 
     @cached_property
     def _context_budget(self) -> ContextBudget:
@@ -109,8 +104,7 @@ class OpenGeneration:
                 if current is not damaged:  # another thread was faster
                     return
             folder = self.parts.home / self._current_folder()
-            self.slot.swap(self._replacement())
-            shutil.rmtree(folder, ignore_errors=True)
+            self.slot.swap(self._replacement(), partial(shutil.rmtree, folder, ignore_errors=True))
 
     def move_to(self, index: RebuildableIndex, folder: str) -> None:
         """Swap in an index that was built beside, and delete the old folder."""
@@ -120,13 +114,12 @@ class OpenGeneration:
                 collections.set_index_folder(ledger, self.generation.id, folder)
                 collections.set_keep_changes_after(ledger, self.generation.id, None)
                 changes.forget_flushed(ledger, self.generation.id, changes.last_seq(ledger))
-            self.slot.swap(index)
-            shutil.rmtree(old, ignore_errors=True)
+            self.slot.swap(index, partial(shutil.rmtree, old, ignore_errors=True))
 
     def close(self) -> None:
-        """Close the index, flushed. The model is shared and stays open."""
-        if self.is_open:
-            self.slot.close()
+        """Close the index for good, flushed. The model is shared and stays open."""
+        self._closed = True
+        self.slot.close()
 
     def _current_folder(self) -> str:
         with self.parts.database.read() as ledger:
