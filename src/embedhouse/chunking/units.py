@@ -62,28 +62,35 @@ def _fits(unit: Unit, limits: Limits) -> bool:
 
 def word_units(text: str, unit: Unit, counts: WordCounts, limits: Limits) -> list[Unit]:
     """The words of a unit, and the pieces of words that alone are over the limits."""
-    words = words_of(text, unit.start, unit.end)
-    spans = [piece for start, end in words for piece in _slices(text, start, end, limits.characters)]
+    spans: list[tuple[int, int]] = []
+    for start, end in words_of(text, unit.start, unit.end):
+        spans.extend(_slices(text, start, end, limits.characters))
     tokens = counts.of_words([text[start:end] for start, end in spans])
     units: list[Unit] = []
     before, at = unit.before, unit.start
     for (start, end), count in zip(spans, tokens, strict=True):
         if units:
-            before = _between_words(text[at:start])
+            # Asked of every word: most follow one space.
+            before = Boundary.WORD if text[at:start] == " " else _between_words(text, at, start)
         word = Unit(start, end, count, before, unit.section)
-        units.extend([word] if count <= limits.tokens else _pieces(text, word, counts, limits.tokens))
+        if count <= limits.tokens:
+            units.append(word)
+        else:
+            units.extend(_pieces(text, word, counts, limits.tokens))
         at = end
     return units
 
 
-def _between_words(gap: str) -> Boundary:
-    if not gap:
+def _between_words(text: str, end: int, start: int) -> Boundary:
+    if end == start:
         return Boundary.CHARACTER
-    return Boundary.LINE if _NEWLINE.search(gap) else Boundary.WORD
+    return Boundary.LINE if _NEWLINE.search(text, end, start) else Boundary.WORD
 
 
 def _slices(text: str, start: int, end: int, size: int) -> list[tuple[int, int]]:
     """Spans of about `size` characters, cut between whole characters."""
+    if end - start <= size:
+        return [(start, end)]
     cuts = {_whole_character(text, at, start) for at in range(start + size, end, size)}
     return list(pairwise([start, *sorted(cuts), end]))
 
