@@ -21,7 +21,6 @@ from embedhouse.models.store import ModelFiles
 __all__ = ["quantised_file"]
 
 _MODEL_FILE = "model.xml"
-_HEARTBEAT_S = 0.5
 # The width of its vectors decides the last bits of a sum, and these the weights: every x86 has AVX2.
 _REPRODUCIBLE = {"ONEDNN_MAX_CPU_ISA": "AVX2", "PYTHONHASHSEED": "0"}
 
@@ -32,20 +31,20 @@ def quantised_file(model: ModelFiles, folder: Path, *, progress: Progress = no_p
     One that was made before is used whatever made it, so that an upgrade of NNCF never moves a house into another
     space; a damaged one is made again. Errors: MissingExtra, ModelUnsupported, DiskFull, ReadOnly.
     """
-    content = f"int8-{model.content_sha256[:12]}"
-    kept = _kept(folder, content)
+    name = model.quantised_name
+    kept = _kept(folder, name)
     if kept is not None:
         return kept
-    target = folder / f"{content}-{_versions()}"
+    target = folder / f"{name}-{_versions()}"
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / f".{content}.lock"):
+        with FileLock(folder / f".{name}.lock"):
             # Another process may have made it while this one waited.
-            return _kept(folder, content) or _make(model, target, progress)
+            return _kept(folder, name) or _make(model, target, progress)
 
 
-def _kept(folder: Path, content: str) -> Path | None:
-    for found in sorted(folder.glob(f"{content}-*")):
+def _kept(folder: Path, name: str) -> Path | None:
+    for found in sorted(folder.glob(f"{name}-*")):
         try:
             Manifest.read(found).check(found)
         except ModelDamaged:
@@ -103,10 +102,5 @@ def _run(model: ModelFiles, into: Path, progress: Progress) -> None:
 
 
 def _wait(child: subprocess.Popen[bytes], name: str, progress: Progress) -> None:
-    while True:
-        progress(f"Quantising {name} to int8 (once; some minutes)", 0, None)
-        try:
-            child.wait(_HEARTBEAT_S)
-        except subprocess.TimeoutExpired:
-            continue
-        return
+    progress(f"Quantising {name} to int8: once, and about a minute", 0, None)
+    child.wait()

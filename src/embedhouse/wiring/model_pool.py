@@ -22,7 +22,6 @@ from embedhouse.ports import VectorCache
 
 __all__ = ["ModelPool"]
 
-_QUANTISED_FOLDER = ".int8"
 _PRECISIONS = get_args(PrecisionName)
 
 
@@ -81,7 +80,7 @@ class ModelPool:
             prompts=wanted.prompts,
             streams=self._threads or None,
             source_sha256=files.weights_sha256,
-            quantised_file=quantised_file(files, self._store.folder / _QUANTISED_FOLDER)
+            quantised_file=quantised_file(files, self._store.quantised_folder, progress=self._on_download)
             if precision == "int8"
             else None,
         )

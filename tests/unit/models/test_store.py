@@ -133,6 +133,23 @@ def test_list_and_remove_follow_each_other(store: ModelStore) -> None:
         store.remove("acme/tiny")
 
 
+def test_remove_takes_the_int8_copy_along(store: ModelStore, tmp_path: Path) -> None:
+    for name in ("acme/tiny", "acme/same"):
+        _keep(store, name)
+    folder = _model_in(tmp_path / "mine")
+    (folder / "config.json").write_bytes(b'{"model_type": "mpnet"}')
+    outside = store.get(str(folder))
+    copies = [
+        store.quantised_folder / f"{model.quantised_name}-nncf1" for model in (store.get("acme/tiny"), outside)
+    ]
+    for copy in copies:
+        copy.mkdir(parents=True)
+    store.remove("acme/tiny")
+    assert [copy.is_dir() for copy in copies] == [True, True]  # the other model has the same content
+    store.remove("acme/same")
+    assert [copy.is_dir() for copy in copies] == [False, True]
+
+
 def test_remove_never_follows_a_path(store: ModelStore, tmp_path: Path) -> None:
     folder = _model_in(tmp_path / "mine")
     with pytest.raises(UnknownModel):
