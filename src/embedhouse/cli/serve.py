@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from embedhouse.cli.command import command
 from embedhouse.cli.shell import Shell
-from embedhouse.settings import Settings
-
-if TYPE_CHECKING:
-    from embedhouse.house import House
 
 
 @functools.partial(command, sets=("host", "port"))
@@ -33,13 +29,7 @@ def serve(
 
     configure_logging(shell.settings.log_level)
 
-    def open_announced(settings: Settings) -> House:
-        house = open_house(settings)
-        house.announce(server.url)
-        return house
-
     def ready(url: str) -> None:
         shell.note(f"Embedhouse serves {shell.settings.home} at {url} (Ctrl-C stops it)")
 
-    server = HouseServer(open_announced, shell.settings, on_ready=ready)
-    server.run_until_stopped()
+    HouseServer(open_house, shell.settings, on_ready=ready).run_until_stopped()
