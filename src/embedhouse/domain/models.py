@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -22,6 +23,7 @@ __all__ = [
     "Spent",
     "attributed",
     "attribution",
+    "new_request_id",
 ]
 
 ProviderKind = Literal["openai", "azure", "cohere", "openai-compatible", "sentence-transformers"]
@@ -136,6 +138,11 @@ def attributed(*, caller: str = "", collection: str = "", request_id: str = "") 
         yield
     finally:
         _current.reset(token)
+
+
+def new_request_id() -> str:
+    """A name for a request that no other has."""
+    return secrets.token_hex(8)
 
 
 class Spent(msgspec.Struct, frozen=True, kw_only=True):

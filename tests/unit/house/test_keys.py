@@ -1,0 +1,125 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from paid_house import Clock
+from sqlalchemy import text
+
+from embedhouse.domain.errors import Conflict, InvalidInput, LedgerTooNew, NotFound
+from embedhouse.house.keys import ApiKeys
+from embedhouse.ledger.database import Database
+from embedhouse.wiring.keys import has_keys, open_keys
+from embedhouse.wiring.lock import HouseLock
+from embedhouse.wiring.paths import ledger_path
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    opened = Database(ledger_path(tmp_path))
+    yield opened
+    opened.close()
+
+
+def test_create_makes_a_key_that_is_known_by_its_name(database: Database) -> None:
+    keys = ApiKeys(database)
+    assert not keys.any
+    made = {name: keys.create(name).key for name in ("alice", "ci.job-1")}
+    assert keys.any
+    assert len(set(made.values())) == 2
+    for name, key in made.items():
+        assert key.startswith("eh_")
+        assert len(key) >= 46  # 256 bits in base 64
+        assert keys.name_of(key.encode()) == name
+
+
+def test_create_keeps_only_a_hash(database: Database) -> None:
+    key = ApiKeys(database).create("alice").key
+    ledger = database.path.read_bytes() + Path(f"{database.path}-wal").read_bytes()
+    assert b"alice" in ledger
+    assert key[8:].encode() not in ledger
+
+
+def test_create_shows_the_key_in_no_repr(database: Database) -> None:
+    made = ApiKeys(database).create("alice")
+    assert made.key not in repr(made)
+
+
+@pytest.mark.parametrize("name", ["", "default", "a b", "-x", "ä", "x" * 101, "a/b"])
+def test_create_refuses_names(database: Database, name: str) -> None:
+    with pytest.raises(InvalidInput):
+        ApiKeys(database).create(name)
+
+
+def test_create_refuses_a_name_that_is_taken(database: Database) -> None:
+    keys = ApiKeys(database)
+    keys.create("alice")
+    with pytest.raises(Conflict, match="alice"):
+        keys.create("alice")
+
+
+@pytest.mark.parametrize("wrong", [b"", b"eh_", b"\xff\xfe", b"eh_" + b"A" * 43])
+def test_name_of_what_is_no_key_is_nobody(database: Database, wrong: bytes) -> None:
+    keys = ApiKeys(database)
+    keys.create("alice")
+    assert keys.name_of(wrong) is None
+
+
+def test_revoke_refuses_the_key_and_frees_its_name(database: Database) -> None:
+    keys = ApiKeys(database)
+    old = keys.create("alice").key
+    keys.revoke("alice")
+    assert keys.name_of(old.encode()) is None
+    assert not keys.any
+    assert keys.create("alice").key != old
+    with pytest.raises(NotFound, match="bob"):
+        keys.revoke("bob")
+
+
+def test_list_shows_first_characters_by_name(database: Database) -> None:
+    keys = ApiKeys(database)
+    made = {name: keys.create(name).key for name in ("bob", "alice")}
+    assert [(key.name, key.hint) for key in keys.list()] == [(name, made[name][:7]) for name in ("alice", "bob")]
+
+
+def test_keys_changed_by_another_process_are_noticed(database: Database) -> None:
+    clock = Clock(0.0)
+    server, shell = ApiKeys(database, clock), ApiKeys(database)
+    assert not server.any
+    key = shell.create("alice").key.encode()
+    clock.now += 0.1
+    assert server.name_of(key) == "alice"  # asked for at once
+    shell.revoke("alice")
+    clock.now += 1.1
+    assert server.name_of(key) is None
+    assert not server.any
+
+
+def test_open_keys_beside_a_process_that_holds_the_home(tmp_path: Path) -> None:
+    assert not has_keys(tmp_path)
+    lock = HouseLock(tmp_path)
+    Database(ledger_path(tmp_path)).close()
+    with open_keys(tmp_path) as keys:
+        keys.create("alice")
+    assert has_keys(tmp_path)
+    lock.release()
+    assert has_keys(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("statement", "error"),
+    [
+        ("DELETE FROM schema_version WHERE number = 2", Conflict),
+        ("INSERT INTO schema_version VALUES (999)", LedgerTooNew),
+    ],
+)
+def test_open_keys_beside_another_version_is_refused(
+    tmp_path: Path, statement: str, error: type[Exception]
+) -> None:
+    lock = HouseLock(tmp_path)
+    database = Database(ledger_path(tmp_path))
+    with database.write() as ledger:
+        ledger.execute(text(statement))
+    database.close()
+    with pytest.raises(error), open_keys(tmp_path):
+        pytest.fail("it opened")
+    lock.release()
