@@ -1,0 +1,111 @@
+"""Cohere's embeddings, which tell documents from queries by an input type.
+
+https://docs.cohere.com/reference/embed (version 2 of the API)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import numpy as np
+
+from embedhouse.domain.errors import MissingExtra, ProviderError
+from embedhouse.domain.models import ProviderSettings
+from embedhouse.domain.spaces import Role
+from embedhouse.models.remote.answers import Answer, Row
+from embedhouse.models.remote.api import EmbeddingApi
+from embedhouse.models.remote.failures import CallFailed, without_secrets
+
+if TYPE_CHECKING:
+    from cohere import AsyncClientV2, EmbedByTypeResponse
+    from cohere.core.api_error import ApiError
+
+__all__ = ["INPUT_TYPES", "CohereApi", "open_cohere"]
+
+_URL = "https://api.cohere.com"
+_INPUT_TYPES: dict[Role, str] = {"document": "search_document", "query": "search_query"}
+INPUT_TYPES = "input_type " + ", ".join(f"{role}={given}" for role, given in _INPUT_TYPES.items())
+"""What the roles are to the model: part of the space."""
+_FIRST_ERROR = 400
+
+
+def open_cohere(name: str, settings: ProviderSettings, served_model: str) -> EmbeddingApi:
+    """The client of a provider of kind `cohere`. Errors: MissingExtra."""
+    try:
+        from cohere import AsyncClientV2
+    except ImportError:
+        raise MissingExtra(what=f"Provider {name}", extra="cohere") from None
+    client = AsyncClientV2(
+        api_key=settings.api_key,
+        base_url=settings.url or _URL,
+        timeout=settings.timeout_s,
+        # Otherwise named after the SDK and the system.
+        client_name="embedhouse",
+    )
+    return CohereApi(name, settings, client, served_model)
+
+
+class CohereApi:
+    """Implements EmbeddingApi over Cohere's SDK."""
+
+    def __init__(self, name: str, settings: ProviderSettings, client: AsyncClientV2, served_model: str) -> None:
+        self._name = name
+        self._secrets = (settings.api_key,)
+        self._client = client
+        self._model = served_model
+        self._timeout_s = settings.timeout_s
+
+    async def embed(self, texts: Sequence[str], role: Role, dimensions: int | None) -> Answer:
+        """See EmbeddingApi. A text over the window is refused (`truncate` NONE), never cut."""
+        from cohere.core.api_error import ApiError
+
+        shorter: dict[str, Any] = {} if dimensions is None else {"output_dimension": dimensions}
+        try:
+            raw = await self._client.with_raw_response.embed(
+                model=self._model,
+                texts=list(texts),
+                input_type=_INPUT_TYPES[role],
+                embedding_types=["float"],
+                truncate="NONE",
+                request_options={"max_retries": 0},
+                **shorter,
+            )
+        except ApiError as error:
+            raise self._failure(error) from None
+        except httpx.HTTPError as error:
+            raise CallFailed(self._shown(str(error) or type(error).__name__)) from None
+        return self._answer(raw.data, _lower(raw.headers))
+
+    def _failure(self, error: ApiError) -> CallFailed | ProviderError:
+        status = error.status_code or 0
+        if status < _FIRST_ERROR:
+            return ProviderError(provider=self._name, reason="its answer is not of Cohere's form: it is not JSON")
+        body = error.body if isinstance(error.body, dict) else {"message": error.body}
+        reason = self._shown(f"{body.get('message')} (HTTP {status})")
+        return CallFailed(reason, status=status, headers=_lower(error.headers or {}))
+
+    def _answer(self, data: EmbedByTypeResponse, headers: dict[str, str]) -> Answer:
+        # Built without a check: what the SDK calls a list of lists of floats may be anything.
+        try:
+            rows = [
+                Row(index, np.asarray(values, np.float32)) for index, values in enumerate(data.embeddings.float_ or ())
+            ]
+        except (AttributeError, TypeError, ValueError) as error:
+            reason = f"its answer is not of Cohere's form: {self._shown(str(error))}"
+            raise ProviderError(provider=self._name, reason=reason) from None
+        billed = data.meta.billed_units if data.meta is not None else None
+        tokens = billed.input_tokens if billed is not None else None
+        return Answer(rows=rows, tokens=None if tokens is None else int(tokens), headers=headers)
+
+    def _shown(self, text: str) -> str:
+        return without_secrets(text, self._secrets)
+
+    async def close(self) -> None:
+        """See EmbeddingApi."""
+        await self._client.__aexit__(None, None, None)
+
+
+def _lower(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
