@@ -29,6 +29,12 @@ class Deadline:
         """A deadline without a time limit; it can still be cancelled."""
         return cls()
 
+    def share(self, part: float) -> Deadline:
+        """A deadline after that part (0 to 1) of the time that is left, cancelled together with this one."""
+        earlier = Deadline(self.remaining_s * part)
+        earlier._cancelled = self._cancelled
+        return earlier
+
     def cancel(self) -> None:
         """Say that the caller went away."""
         self._cancelled.set()

@@ -78,10 +78,14 @@ class Hit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SearchResult(msgspec.Struct, frozen=True, kw_only=True):
-    """Hits, best first. `timings_ms` holds each stage: tokenise, embed, dense, lexical, fuse, read."""
+    """Hits, best first. `timings_ms` holds each stage: tokenise, embed, dense, lexical, fuse, read.
+
+    `degraded` is empty, or says why a hybrid search was answered by words alone; `mode` is then "lexical".
+    """
 
     hits: list[Hit]
     mode: Mode
     space: str
     took_ms: float
     timings_ms: dict[str, float] = {}
+    degraded: str = ""

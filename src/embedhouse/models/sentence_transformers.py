@@ -75,6 +75,7 @@ def _dtype(precision: str) -> str:
 
 
 def _loaded(library: Any, snapshot: Snapshot, dtype: str) -> Any:
+    import_module("transformers").utils.logging.disable_progress_bar()
     try:
         return library.SentenceTransformer(
             str(snapshot.folder),
@@ -123,7 +124,8 @@ class SentenceTransformersEmbedder:
                     [texts[place] for place in batch.rows], role, "sentence_embedding"
                 )
         return Embeddings(
-            vectors=vectors,
+            # Here, because in bfloat16 it would be off by half a percent.
+            vectors=_unit(vectors) if self._space.normalised else vectors,
             token_counts=np.asarray(lengths, np.int64),
             dropped_counts=np.asarray([text.dropped for text in tokenised], np.int64),
         )
@@ -157,7 +159,6 @@ class SentenceTransformersEmbedder:
                 batch_size=len(texts),
                 output_value=output,
                 show_progress_bar=False,
-                normalize_embeddings=self._space.normalised,
                 truncate_dim=self._space.dimensions,
             )
         except KeyError:
@@ -170,9 +171,8 @@ class SentenceTransformersEmbedder:
         if len(vectors) != len(spans.ids):
             raise self._no_token_vectors()
         own = vectors[spans.first : spans.first + len(spans.tokens)]
-        lengths = np.maximum(np.linalg.norm(own, axis=1, keepdims=True), np.finfo(np.float32).tiny)
         return TokenEmbeddings(
-            tokens=spans.tokens, vectors=own / lengths, offsets=spans.offsets, dropped_count=spans.dropped
+            tokens=spans.tokens, vectors=_unit(own), offsets=spans.offsets, dropped_count=spans.dropped
         )
 
     def _no_token_vectors(self) -> CapabilityMissing:
@@ -188,6 +188,11 @@ def _check_texts(texts: Sequence[str]) -> None:
 def _as_float32(tensor: Any) -> Vectors:
     array: npt.NDArray[np.float32] = tensor.float().cpu().numpy()
     return array
+
+
+def _unit(vectors: Vectors) -> Vectors:
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.maximum(lengths, np.finfo(np.float32).tiny), np.float32)
 
 
 def _tokenizer(model: Any, name: str) -> LocalTokenizer:
