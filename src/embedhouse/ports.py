@@ -139,9 +139,12 @@ class VectorCache(Protocol):
         """What is there for each hash, in the order asked."""
         ...
 
-    def put(self, fingerprint: str, role: Role, hashes: Sequence[bytes], computed: Embeddings) -> None:
-        """Keep what was computed for each of the texts with these hashes. What cannot be kept is counted, and
-        computed again when it is asked for."""
+    def put(
+        self, fingerprint: str, role: Role, hashes: Sequence[bytes], computed: Embeddings, lane: Lane = "bulk"
+    ) -> None:
+        """Keep what was computed for each of the texts with these hashes: `get` finds it from now on. What cannot
+        be kept is counted, and computed again when it is asked for. An interactive caller does not wait for the
+        disk."""
         ...
 
     def info(self) -> CacheInfo:

@@ -28,6 +28,7 @@ __all__ = [
     "ENV_PREFIX",
     "MEANINGS",
     "SECRETS",
+    "CacheName",
     "LogLevel",
     "Settings",
     "load_settings",

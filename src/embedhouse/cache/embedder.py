@@ -7,11 +7,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from embedhouse.cache.filling import Filling, Request
+from embedhouse.cache.single_flight import flights_over
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.documents import check_text
 from embedhouse.domain.embeddings import Embeddings, TokenEmbeddings
+from embedhouse.domain.models import Spent
 from embedhouse.domain.spaces import Lane, Role, Space
-from embedhouse.ports import Embedder, Tokenizer, VectorCache
+from embedhouse.ports import Embedder, Meter, Tokenizer, VectorCache
 
 __all__ = ["CachedEmbedder", "text_sha256"]
 
@@ -24,13 +27,16 @@ def text_sha256(space: Space, role: Role, text: str) -> bytes:
 class CachedEmbedder:
     """Implements ports.Embedder over another embedder and a vector cache, text by text, never batch by batch.
 
-    `token_counts` of its results are 0 for what came from the cache: those are the tokens that were embedded.
+    Each text is computed once, whoever asks for it at the same time: here, and in every process that shares the
+    cache. A query never waits for one that is computed in bulk. `cached` of its results says what was not computed
+    for the call; the meter hears of that.
     """
 
-    def __init__(self, embedder: Embedder, cache: VectorCache) -> None:
+    def __init__(self, embedder: Embedder, cache: VectorCache, meter: Meter | None = None) -> None:
         self._embedder = embedder
         self._cache = cache
-        self._fingerprint = embedder.space.fingerprint
+        self._meter = meter
+        self._flight = flights_over(cache)
 
     @property
     def space(self) -> Space:
@@ -43,26 +49,23 @@ class CachedEmbedder:
         return self._embedder.tokenizer
 
     def embed(self, texts: Sequence[str], *, role: Role, lane: Lane = "bulk", deadline: Deadline) -> Embeddings:
-        """See ports.Embedder. Equal texts are computed once."""
+        """See ports.Embedder. Errors: ModelError too, for a model that returns anything but a vector a text."""
         for number, text in enumerate(texts):
             check_text(text, f"number {number}")
-        hashes, place = self._distinct(texts, role)
-        cached = self._cache.get(self._fingerprint, role, list(hashes), self.space.dimensions)
-        counts = np.zeros(len(hashes), np.int64)
-        missing = np.flatnonzero(~cached.found)
-        if len(missing):
-            wanted = [texts[first] for first in hashes.values()]
-            computed = self._embedder.embed([wanted[i] for i in missing], role=role, lane=lane, deadline=deadline)
-            cached.vectors[missing] = computed.vectors
-            cached.dropped_counts[missing] = computed.dropped_counts
-            counts[missing] = computed.token_counts
-            keys = list(hashes)
-            dropped = [int(count) for count in computed.dropped_counts]
-            self._cache.put(self._fingerprint, role, [keys[i] for i in missing], computed.vectors, dropped)
-        token_counts = np.zeros(len(texts), np.int64)
-        token_counts[list(hashes.values())] = counts
+        first, place = self._distinct(texts, role)
+        distinct = {key: texts[number] for key, number in first.items()}
+        request = Request(texts=distinct, role=role, lane=lane, deadline=deadline)
+        filling = Filling(self._embedder, self._cache, self._flight, request)
+        filling.fill()
+        cached = np.ones(len(texts), np.bool_)
+        cached[list(first.values())] = ~filling.computed
+        self._record(int(cached.sum()), lane)
+        held = filling.held
         return Embeddings(
-            vectors=cached.vectors[place], token_counts=token_counts, dropped_counts=cached.dropped_counts[place]
+            vectors=held.vectors[place],
+            token_counts=held.token_counts[place],
+            dropped_counts=held.dropped_counts[place],
+            cached=cached,
         )
 
     def embed_tokens(self, texts: Sequence[str], *, role: Role, deadline: Deadline) -> list[TokenEmbeddings]:
@@ -83,3 +86,9 @@ class CachedEmbedder:
             first.setdefault(key, number)
             place.append(rows.setdefault(key, len(rows)))
         return first, place
+
+    def _record(self, cached_items: int, lane: Lane) -> None:
+        if self._meter is not None and cached_items:
+            space = self.space
+            spent = Spent(provider=space.provider, model=space.model, lane=lane, cached_items=cached_items)
+            self._meter.record(spent)

@@ -1,165 +1,186 @@
-"""The embedded vector cache: one SQLite file of float32 bytes with a checksum each."""
+"""The embedded vector cache: one SQLite file."""
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
-import struct
 import threading
-import zlib
-from collections.abc import Sequence
-from contextlib import closing
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from embedhouse.domain.embeddings import Vectors
-from embedhouse.domain.spaces import Role
-from embedhouse.domain.storage import storage_error
-from embedhouse.ports import Cached
-from embedhouse.telemetry import COUNTERS
+from embedhouse.cache.cache_file import CacheFile, is_damage, open_cache_file, set_aside
+from embedhouse.cache.eviction import Eviction, Needed, nothing_needed
+from embedhouse.cache.outage import Outage
+from embedhouse.cache.recency import Recency
+from embedhouse.cache.values import Seal, decode, encode, seal_of
+from embedhouse.cache.write_behind import WriteBehind
+from embedhouse.domain.embeddings import Embeddings
+from embedhouse.domain.errors import StorageError
+from embedhouse.domain.spaces import Lane, Role
+from embedhouse.ports import Cached, CacheInfo, Claims
 
 __all__ = ["SqliteVectorCache"]
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS space (id INTEGER PRIMARY KEY, fingerprint TEXT NOT NULL UNIQUE);
-CREATE TABLE IF NOT EXISTS embedding (
-    space_id INTEGER NOT NULL, role TEXT NOT NULL, text_sha256 BLOB NOT NULL, value BLOB NOT NULL
-);
-CREATE UNIQUE INDEX IF NOT EXISTS embedding_by_text ON embedding (space_id, role, text_sha256);
-"""
-_HEADER = struct.Struct("<II")  # crc32, dropped tokens
-_HASHES_PER_QUERY = 1000
-_FLOAT_BYTES = 4
+_IDS_PER_QUERY = 1000
+_QUERY_SIZES = (1, 8, 64, 256, _IDS_PER_QUERY)
+"""Statements are made for these many ids alone, so that few are ever compiled."""
+_VALUES = "SELECT text_sha256, value FROM entry JOIN value ON value.id = value_id WHERE entry.id"
 
 
 class SqliteVectorCache:
-    """Implements ports.VectorCache in one file. Thread-safe: readers have a connection a thread, writers share
-    one behind a lock.
+    """Implements ports.VectorCache in one file. Thread-safe; reading never waits for writing.
 
-    A value is crc32(fingerprint, role, text hash, rest) + dropped token count + float32 little-endian: what
-    was written for another text or space, or is damaged, fails its checksum and is a miss.
+    max_bytes: size of its vectors at which the least recently used go; 0: none ever do. needed(fingerprint,
+    hashes) names those that must not.
+    Errors, of opening alone: CacheTooNew, ReadOnly, DiskFull, StorageError.
     """
 
-    def __init__(self, path: Path) -> None:
+    claims: Claims | None = None
+
+    def __init__(self, path: Path, *, max_bytes: int = 0, needed: Needed = nothing_needed) -> None:
         self._path = path
-        self._local = threading.local()
-        self._opened: list[sqlite3.Connection] = []
-        self._write_lock = threading.Lock()
-        self._space_ids: dict[str, int] = {}
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._writer = self._connect()
-            self._writer.executescript(_SCHEMA)
-        except (OSError, sqlite3.Error) as error:
-            raise storage_error(error, path) from error
+        self._opening = threading.Lock()
+        self._outage = Outage(str(path))
+        self._behind = WriteBehind(self._put)
+        self._limits = (max_bytes, needed)
+        self._begin(open_cache_file(path))
 
     def get(self, fingerprint: str, role: Role, hashes: Sequence[bytes], dimensions: int) -> Cached:
         """See ports.VectorCache."""
-        found = np.zeros(len(hashes), np.bool_)
-        vectors = np.zeros((len(hashes), dimensions), np.float32)
-        dropped = np.zeros(len(hashes), np.int64)
-        values = self._values(fingerprint, role, hashes)
-        seed = _seed(fingerprint, role)
-        for row, text_sha256 in enumerate(hashes):
-            value = values.get(text_sha256)
-            if value is not None and _is_sound(value, seed, text_sha256, dimensions):
-                found[row] = True
-                dropped[row] = _HEADER.unpack_from(value)[1]
-                vectors[row] = np.frombuffer(value, "<f4", offset=_HEADER.size)
-            elif value is not None:
-                COUNTERS.add("cache_damaged_entries")
-        COUNTERS.add("cache_hits", int(found.sum()))
-        COUNTERS.add("cache_misses", int(len(hashes) - found.sum()))
-        return Cached(found=found, vectors=vectors, dropped_counts=dropped)
+        # Looked at first: what is written meanwhile is in the file.
+        waiting = self._behind.waiting(fingerprint, role, hashes)
+        seal, file = seal_of(fingerprint, role), self._file
+        try:
+            ids = _ids(seal, hashes)
+            with file.reading() as connection:
+                found = dict(_select_blocks(connection, _VALUES, ids))
+            if self._limits[0]:
+                self._recency.note(ids)
+            if self._recency.overflows:
+                with file.writing() as connection:
+                    self._recency.write(connection)
+            self._outage.ended()
+        except sqlite3.Error as error:
+            self._outage.failed(error)
+            self._replace_if_damaged(file, error)
+            found = {}
+        found |= waiting
+        return decode(seal, hashes, [found.get(one) for one in hashes], dimensions)
 
     def put(
-        self, fingerprint: str, role: Role, hashes: Sequence[bytes], vectors: Vectors, dropped_counts: Sequence[int]
+        self, fingerprint: str, role: Role, hashes: Sequence[bytes], computed: Embeddings, lane: Lane = "bulk"
     ) -> None:
         """See ports.VectorCache."""
-        seed = _seed(fingerprint, role)
-        values = [
-            _value(seed, text_sha256, int(dropped), vector)
-            for text_sha256, vector, dropped in zip(hashes, vectors, dropped_counts, strict=True)
-        ]
+        values = dict(zip(hashes, encode(seal_of(fingerprint, role), hashes, computed), strict=True))
+        if lane == "bulk" or not self._behind.add(fingerprint, role, values):
+            self._put(fingerprint, role, values)
+
+    def _put(self, fingerprint: str, role: Role, values: dict[bytes, bytes]) -> None:
+        file, eviction = self._file, self._eviction
+        ids = _ids(seal_of(fingerprint, role), list(values))
+        by_id = dict(zip(ids, values.items(), strict=True))
         try:
-            with self._write_lock, self._writer:
-                space_id = self._space_id(fingerprint)
-                self._writer.executemany(
-                    "INSERT OR REPLACE INTO embedding VALUES (?, ?, ?, ?)",
-                    [(space_id, role, key, value) for key, value in zip(hashes, values, strict=True)],
+            with file.writing() as connection:
+                evicted = self._write(connection, eviction, _space_id(connection, fingerprint, role), by_id)
+            if evicted:
+                file.give_back_free_pages()
+        except sqlite3.Error as error:
+            eviction.rolled_back()
+            self._outage.refused(error)
+            self._replace_if_damaged(file, error)
+
+    def info(self) -> CacheInfo:
+        """See ports.VectorCache."""
+        file = self._file
+        try:
+            with file.reading() as connection:
+                return CacheInfo(
+                    vectors=connection.execute("SELECT count(*) FROM entry").fetchone()[0], bytes=file.bytes
                 )
         except sqlite3.Error as error:
-            raise storage_error(error, self._path) from error
-
-    def count(self) -> int:
-        """How many vectors are kept."""
-        with closing(self._reader().execute("SELECT count(*) FROM embedding")) as rows:
-            return int(rows.fetchone()[0])
+            self._outage.failed(error)
+            self._replace_if_damaged(file, error)
+            return CacheInfo(vectors=None, bytes=None)
 
     def close(self) -> None:
         """See ports.VectorCache."""
-        with self._write_lock:
-            for connection in self._opened:
-                connection.close()
-            self._opened.clear()
-
-    def _values(self, fingerprint: str, role: Role, hashes: Sequence[bytes]) -> dict[bytes, bytes]:
-        space_id = self._known_space_id(fingerprint)
-        if space_id is None:
-            return {}
-        found: dict[bytes, bytes] = {}
+        self._behind.close()
         try:
-            for start in range(0, len(hashes), _HASHES_PER_QUERY):
-                block = hashes[start : start + _HASHES_PER_QUERY]
-                marks = ",".join("?" * len(block))
-                sql = (
-                    "SELECT text_sha256, value FROM embedding "  # noqa: S608 - only question marks are put in
-                    f"WHERE space_id = ? AND role = ? AND text_sha256 IN ({marks})"
-                )
-                found.update(self._reader().execute(sql, (space_id, role, *block)))
+            with self._file.writing() as connection:
+                self._recency.write(connection)
         except sqlite3.Error as error:
-            raise storage_error(error, self._path) from error
-        return found
+            self._outage.refused(error)
+        for file in self._files:
+            file.close()
 
-    def _known_space_id(self, fingerprint: str) -> int | None:
-        if fingerprint not in self._space_ids:
-            row = self._reader().execute("SELECT id FROM space WHERE fingerprint = ?", (fingerprint,)).fetchone()
-            if row is None:
-                return None
-            self._space_ids[fingerprint] = row[0]
-        return self._space_ids[fingerprint]
+    def _begin(self, file: CacheFile) -> None:
+        self._files = [*getattr(self, "_files", []), file]
+        self._file = file
+        self._recency = Recency()
+        self._eviction = Eviction(*self._limits)
 
-    def _space_id(self, fingerprint: str) -> int:
-        self._writer.execute("INSERT OR IGNORE INTO space (fingerprint) VALUES (?)", (fingerprint,))
-        row = self._writer.execute("SELECT id FROM space WHERE fingerprint = ?", (fingerprint,)).fetchone()
-        return int(row[0])
+    def _replace_if_damaged(self, file: CacheFile, error: sqlite3.Error) -> None:
+        """Go on with a new file. Others may still read the old one, so it stays open."""
+        if is_damage(error):
+            # Without a new one (a full disk) everything is a miss.
+            with self._opening, contextlib.suppress(StorageError):
+                if file is self._file:
+                    set_aside(self._path, error)
+                    self._begin(open_cache_file(self._path))
 
-    def _reader(self) -> sqlite3.Connection:
-        if not hasattr(self._local, "connection"):
-            self._local.connection = self._connect()
-        connection: sqlite3.Connection = self._local.connection
-        return connection
+    def _write(
+        self,
+        connection: sqlite3.Connection,
+        eviction: Eviction,
+        space_id: int,
+        values: dict[int, tuple[bytes, bytes]],
+    ) -> bool:
+        """Whether others were evicted."""
+        now = time.time_ns() // 1000
+        value_ids = dict(_select_blocks(connection, "SELECT id, value_id FROM entry WHERE id", list(values)))
+        fresh = [one for one in values if one not in value_ids]
+        value_ids.update(zip(fresh, _new_value_ids(connection, eviction.free_ids, len(fresh)), strict=True))
+        connection.executemany(
+            "INSERT INTO entry (id, value_id, space_id, size, used_at) VALUES (?, ?, ?, ?, ?)",
+            [(one, value_ids[one], space_id, len(values[one][1]), now) for one in fresh],
+        )
+        connection.executemany(
+            "INSERT OR REPLACE INTO value (id, text_sha256, value) VALUES (?, ?, ?)",
+            [(value_ids[one], text_sha256, value) for one, (text_sha256, value) in values.items()],
+        )
+        if self._recency.is_due:
+            self._recency.write(connection)
+        return eviction.added(connection, [len(values[one][1]) for one in fresh])
 
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, timeout=30, check_same_thread=False)
-        # NORMAL: a power cut may lose the last entries, which are then computed again; never a wrong one.
-        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "mmap_size=1073741824"):
-            connection.execute(f"PRAGMA {pragma}")
-        self._opened.append(connection)
-        return connection
+
+def _ids(seal: Seal, hashes: Sequence[bytes]) -> list[int]:
+    """Where the values are. Texts with one id put each other out; the hash beside the value tells them apart."""
+    words = np.frombuffer(b"".join(hashes), "<i8").reshape(-1, 4)
+    ids: list[int] = (words[:, 0] ^ np.uint64(seal.number).astype(np.int64)).tolist()
+    return ids
 
 
-def _seed(fingerprint: str, role: Role) -> int:
-    return zlib.crc32(f"{fingerprint}\x1f{role}".encode())
+def _select_blocks(connection: sqlite3.Connection, select: str, ids: Sequence[int]) -> Iterator[tuple[Any, Any]]:
+    """Rows of two columns, of a statement that ends with the column that is to be one of the ids."""
+    for start in range(0, len(ids), _IDS_PER_QUERY):
+        block = ids[start : start + _IDS_PER_QUERY]
+        size = next(size for size in _QUERY_SIZES if size >= len(block))
+        marks = ",".join("?" * size)
+        yield from connection.execute(f"{select} IN ({marks})", (*block, *[None] * (size - len(block)))).fetchall()
 
 
-def _value(seed: int, text_sha256: bytes, dropped: int, vector: Vectors) -> bytes:
-    body = dropped.to_bytes(4, "little") + vector.astype("<f4", copy=False).tobytes()
-    return zlib.crc32(body, zlib.crc32(text_sha256, seed)).to_bytes(4, "little") + body
+def _new_value_ids(connection: sqlite3.Connection, free: list[int], count: int) -> list[int]:
+    reused = [free.pop() for _ in range(min(count, len(free)))]
+    last = connection.execute("SELECT max(id) FROM value").fetchone()[0] or 0
+    return [*reused, *range(last + 1, last + 1 + count - len(reused))]
 
 
-def _is_sound(value: bytes, seed: int, text_sha256: bytes, dimensions: int) -> bool:
-    if len(value) != _HEADER.size + dimensions * _FLOAT_BYTES:
-        return False
-    checksum = zlib.crc32(memoryview(value)[4:], zlib.crc32(text_sha256, seed))
-    return checksum == int.from_bytes(value[:4], "little")
+def _space_id(connection: sqlite3.Connection, fingerprint: str, role: Role) -> int:
+    place = (fingerprint, role)
+    connection.execute("INSERT INTO space (fingerprint, role) VALUES (?, ?) ON CONFLICT DO NOTHING", place)
+    row = connection.execute("SELECT id FROM space WHERE fingerprint = ? AND role = ?", place).fetchone()
+    return int(row[0])

@@ -9,7 +9,16 @@ import msgspec
 
 from embedhouse.domain.errors import InvalidText
 
-__all__ = ["Chunk", "ChunkDraft", "Document", "Metadata", "StoredChunk", "check_text", "content_hash"]
+__all__ = [
+    "Chunk",
+    "ChunkDraft",
+    "Document",
+    "Metadata",
+    "StoredChunk",
+    "check_text",
+    "content_hash",
+    "embedded_text",
+]
 
 Metadata = dict[str, Any]
 """Free-form JSON: strings, numbers, booleans, lists of these, dates as ISO 8601 strings, nested objects."""
@@ -32,6 +41,12 @@ def check_text(text: str, where: str) -> None:
 def content_hash(title: str, text: str) -> bytes:
     """SHA-256 of what decides a document's chunks: its title and text."""
     return hashlib.sha256(f"{title}{_SEPARATOR}{text}".encode()).digest()
+
+
+def embedded_text(context: str, text: str) -> str:
+    """What is embedded of a chunk, and what lexical search reads: its context on a line of its own, then its
+    text."""
+    return f"{context}\n{text}" if context else text
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,8 +97,8 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def embedded_text(self) -> str:
-        """What is embedded, and what lexical search reads: the context on a line of its own, then the text."""
-        return f"{self.context}\n{self.text}" if self.context else self.text
+        """See the function of that name."""
+        return embedded_text(self.context, self.text)
 
 
 class StoredChunk(msgspec.Struct, frozen=True, kw_only=True):

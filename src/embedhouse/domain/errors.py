@@ -34,6 +34,7 @@ EmbedhouseError
 │   ├── DiskFull
 │   ├── ReadOnly
 │   ├── LedgerTooNew           written by a newer Embedhouse
+│   ├── CacheTooNew            the same, the vector cache
 │   └── IndexDamaged           reported by the index; a rebuild starts beside it
 ├── DeadlineExceeded
 ├── Cancelled
@@ -54,6 +55,7 @@ from typing import ClassVar
 
 __all__ = [
     "BudgetExceeded",
+    "CacheTooNew",
     "Cancelled",
     "CapabilityMissing",
     "CollectionExists",
@@ -336,6 +338,13 @@ class LedgerTooNew(StorageError):
     code = "ledger_too_new"
 
 
+class CacheTooNew(StorageError):
+    """{path} was written by a newer Embedhouse (layout {found}, this one knows {known}). Upgrade: pip install -U
+    embedhouse. Or move the file away: a new one begins, and its vectors are computed again when they are needed."""
+
+    code = "cache_too_new"
+
+
 class IndexDamaged(StorageError):
     """The index in {path} is damaged: {reason}. It is built again from the ledger and the vector cache."""
 
@@ -368,7 +377,8 @@ class BudgetExceeded(EmbedhouseError):
 
 
 class Unauthorized(EmbedhouseError):
-    """An API key is needed: send the header `Authorization: Bearer KEY`."""
+    """An API key is needed: send the header `Authorization: Bearer KEY`. Commands that go through a server take it
+    from EMBEDHOUSE_API_KEY; `embedhouse key create NAME` makes one."""
 
     code = "unauthorized"
 

@@ -45,6 +45,14 @@ class Space(msgspec.Struct, frozen=True, kw_only=True):
         """What is put in front of a text of this role; empty for symmetric models."""
         return dict(self.prompts).get(role, "")
 
+    @property
+    def searchable(self) -> tuple[Space, ...]:
+        """This space, then those whose vectors may stand in for its own."""
+        others = sorted(_SEARCH_COMPATIBLE_PRECISIONS - {self.precision})
+        if self.precision not in _SEARCH_COMPATIBLE_PRECISIONS:
+            others = []
+        return (self, *(msgspec.structs.replace(self, precision=other) for other in others))
+
     def searchable_with(self, other: Space) -> bool:
         """Whether vectors of both may meet: the same space, or f32 beside bf16 of the same weights."""
         if self == other:

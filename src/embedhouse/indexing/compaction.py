@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import msgspec
 import numpy as np
 
-from embedhouse.cache.embedder import text_sha256
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.documents import StoredChunk
 from embedhouse.domain.spaces import Space
 from embedhouse.indexing.indexer import Indexer, index_entry
+from embedhouse.indexing.old_vectors import read_vectors, write_vectors
 from embedhouse.indexing.open_generation import OpenGeneration, new_index_folder
 from embedhouse.indexing.parts import BuildSpec, RebuildableIndex
 from embedhouse.ledger import changes, chunks, collections
@@ -20,7 +21,7 @@ from embedhouse.ledger.changes import Change
 from embedhouse.ledger.database import Database
 from embedhouse.ports import IndexEntry, VectorCache
 
-__all__ = ["build_index", "compact", "is_due"]
+__all__ = ["add_to_index", "build_index", "compact", "is_due"]
 
 _MIN_UNOPTIMISED = 20_000
 _UNOPTIMISED_SHARE = 0.2
@@ -51,10 +52,11 @@ def _build_beside(opened: OpenGeneration) -> None:
         start = changes.last_seq(ledger)
         collections.set_keep_changes_after(ledger, generation_id, start)
     folder = new_index_folder(generation_id)
+    spec = BuildSpec(home=str(opened.parts.home), generation_id=generation_id, folder=folder)
     try:
-        uncached = opened.parts.build_in_child(
-            BuildSpec(home=str(opened.parts.home), generation_id=generation_id, folder=folder)
-        )
+        uncached = opened.parts.build_in_child(spec)
+        if len(uncached) >= _MIN_UNOPTIMISED:  # the graph must have them
+            uncached = _build_on_from_the_old(opened, spec, uncached)
         _hand_over(opened, folder, start, uncached)
     except BaseException:
         shutil.rmtree(opened.parts.home / folder, ignore_errors=True)
@@ -63,12 +65,38 @@ def _build_beside(opened: OpenGeneration) -> None:
         raise
 
 
+def _build_on_from_the_old(opened: OpenGeneration, spec: BuildSpec, keys: Sequence[int]) -> list[int]:
+    """Let a second child add vectors of the old index, where the cache has lost many or never kept any. The keys
+    of what neither has."""
+    name = f"{spec.folder}.vectors"
+    path = opened.parts.home / name
+    try:
+        with opened.slot.borrow() as old:
+            missing = write_vectors(path, old, keys, opened.generation.space.dimensions)
+        opened.parts.build_in_child(msgspec.structs.replace(spec, vectors_file=name))
+    finally:
+        path.unlink(missing_ok=True)
+    return sorted(missing)
+
+
+def add_to_index(database: Database, generation_id: int, index: RebuildableIndex, vectors_file: Path) -> None:
+    """The second child's work: those current chunks whose vectors are in the file, then the graph again."""
+    with database.read() as ledger:
+        dimensions = collections.generation(ledger, generation_id).space.dimensions
+        for vectors in read_vectors(vectors_file, dimensions):
+            current = chunks.current_chunks(ledger, list(vectors))
+            entries = [index_entry(stored, vectors[key]) for key, stored in current.items()]
+            index.write(upserts=entries, deadline=Deadline.never())
+    index.optimise()
+    index.flush()
+
+
 def build_index(database: Database, cache: VectorCache, generation_id: int, index: RebuildableIndex) -> list[int]:
     """The child's work: every current chunk whose vector is cached, then the graph. Returns the keys of the
     others. Reads the ledger as it stood at one moment."""
     uncached: list[int] = []
     with database.read() as ledger:
-        spaces = _searchable_spaces(collections.generation(ledger, generation_id).space)
+        spaces = collections.generation(ledger, generation_id).space.searchable
         for block in chunks.stream_chunks(ledger, generation_id, _ENTRIES_PER_WRITE):
             entries = list(_cached_entries(cache, spaces, block))
             index.write(upserts=entries, deadline=Deadline.never())
@@ -111,22 +139,13 @@ def _changes(opened: OpenGeneration, after: int) -> list[Change]:
         return changes.changes_after(ledger, opened.generation.id, after, _CHANGES_PER_BATCH)
 
 
-def _searchable_spaces(space: Space) -> list[Space]:
-    """The space's own first, then that of the precision that may be searched beside it."""
-    others = {"f32": "bf16", "bf16": "f32"}
-    spaces = [space]
-    if space.precision in others:
-        spaces.append(msgspec.structs.replace(space, precision=others[space.precision]))
-    return spaces
-
-
 def _cached_entries(
     cache: VectorCache, spaces: Sequence[Space], block: Sequence[StoredChunk]
 ) -> Iterator[IndexEntry]:
     """Entries of those chunks whose vector is cached in one of the spaces."""
     left = list(block)
     for space in spaces:
-        hashes = [text_sha256(space, "document", stored.chunk.embedded_text) for stored in left]
+        hashes = [stored.chunk.hash for stored in left]
         cached = cache.get(space.fingerprint, "document", hashes, space.dimensions)
         yield from (index_entry(left[row], cached.vectors[row]) for row in np.flatnonzero(cached.found))
         left = [left[row] for row in np.flatnonzero(~cached.found)]

@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.documents import Metadata, StoredChunk
 from embedhouse.domain.embeddings import Embeddings, Vectors
-from embedhouse.domain.errors import IndexDamaged, InvalidInput
+from embedhouse.domain.errors import IndexDamaged, InvalidInput, ProviderRefused
 from embedhouse.indexing.open_generation import OpenGeneration
 from embedhouse.indexing.parts import RebuildableIndex
 from embedhouse.ledger import changes, chunks, collections
@@ -28,8 +28,8 @@ __all__ = ["Drained", "IndexReplaced", "Indexer", "index_entry"]
 _CHANGES_PER_BATCH = 512
 _FLUSH_EVERY = 10_000
 
-_Vectors = dict[int, tuple[Vectors, int]]
-"""Chunk key -> (its vector, tokens embedded: 0 from the cache)."""
+_Vectors = dict[int, tuple[Vectors, int | None]]
+"""Chunk key -> (its vector, tokens that the model read; None from the cache)."""
 
 _Find = Callable[[Connection, int, int], list[Change]]
 
@@ -170,27 +170,29 @@ class Indexer:
         wanted = [current[c.chunk_key] for c in batch if c.action == "upsert" and c.chunk_key in current]
         embedded, letters = self._embed(wanted, deadline)
         self._write(batch, embedded, letters)
-        tokens = [int(count) for _, count in embedded.values()]
+        tokens = [count for _, count in embedded.values() if count is not None]
         return Drained(
             changes=len(batch),
-            embedded_chunks=sum(count > 0 for count in tokens),
-            cached_chunks=sum(count == 0 for count in tokens),
+            embedded_chunks=len(tokens),
+            cached_chunks=len(embedded) - len(tokens),
             tokens=sum(tokens),
         )
 
     def _embed(self, wanted: Sequence[StoredChunk], deadline: Deadline) -> tuple[_Vectors, list[DeadLetter]]:
-        """key -> (vector, tokens embedded); and the chunks that the model refuses for good."""
+        """See _Vectors; and the chunks that the model refuses for good."""
         if not wanted:
             return {}, []
         try:
             result = self._embeddings(wanted, deadline)
-        except InvalidInput as error:
+        except (InvalidInput, ProviderRefused) as error:
             return self._embed_one_by_one(wanted, error, deadline)
+        cached = [False] * len(wanted) if result.cached is None else result.cached.tolist()
+        tokens = [None if held else count for held, count in zip(cached, result.token_counts.tolist(), strict=True)]
         keys = [stored.chunk.key for stored in wanted]
-        return dict(zip(keys, zip(result.vectors, result.token_counts.tolist(), strict=True), strict=True)), []
+        return dict(zip(keys, zip(result.vectors, tokens, strict=True), strict=True)), []
 
     def _embed_one_by_one(
-        self, wanted: Sequence[StoredChunk], error: InvalidInput, deadline: Deadline
+        self, wanted: Sequence[StoredChunk], error: InvalidInput | ProviderRefused, deadline: Deadline
     ) -> tuple[_Vectors, list[DeadLetter]]:
         if len(wanted) == 1:
             return {}, [DeadLetter(chunk_key=wanted[0].chunk.key, code=error.code, message=str(error))]

@@ -9,6 +9,7 @@ import msgspec
 from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
 
 from embedhouse.domain.documents import Chunk, StoredChunk
+from embedhouse.ledger import collections
 from embedhouse.ledger import tables as t
 from embedhouse.ledger.blocks import blocks
 
@@ -23,12 +24,13 @@ __all__ = [
     "keys_of",
     "known_chunks",
     "move_chunks",
+    "needed_hashes",
     "stream_chunks",
 ]
 
 
 class NewChunk(msgspec.Struct, frozen=True, kw_only=True):
-    """A chunk as the chunker made it, with the hash of the text that is embedded."""
+    """A chunk as the chunker made it, with the SHA-256 of the bytes that are embedded: the vector cache's key."""
 
     ordinal: int
     start: int
@@ -105,6 +107,22 @@ def chunk_keys(connection: Connection, generation_id: int) -> Iterator[int]:
     """Every key of a generation, ascending."""
     query = select(t.chunk.c.key).where(t.chunk.c.generation_id == generation_id).order_by(t.chunk.c.key)
     yield from connection.execute(query.execution_options(yield_per=10_000)).scalars()
+
+
+def needed_hashes(connection: Connection, fingerprint: str, hashes: Sequence[bytes]) -> set[bytes]:
+    """Those of the hashes whose vector in the space of that fingerprint belongs into an index, now or when it is
+    built again."""
+    generations = [
+        generation.id
+        for collection in collections.collections(connection)
+        for generation in collections.generations(connection, collection.id)
+        if fingerprint in {space.fingerprint for space in generation.space.searchable}
+    ]
+    needed: set[bytes] = set()
+    for block in blocks(hashes) if generations else ():
+        where = (t.chunk.c.hash.in_(block), t.chunk.c.generation_id.in_(generations))
+        needed.update(connection.execute(select(t.chunk.c.hash).where(*where)).scalars())
+    return needed
 
 
 def keys_by_document(

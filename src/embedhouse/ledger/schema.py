@@ -7,9 +7,9 @@ from importlib import resources
 
 from sqlalchemy import Connection, Engine, inspect, text
 
-from embedhouse.domain.errors import LedgerTooNew
+from embedhouse.domain.errors import Conflict, LedgerTooNew
 
-__all__ = ["migrate", "migrations"]
+__all__ = ["check_version", "migrate", "migrations"]
 
 _TYPES = {
     "sqlite": {
@@ -40,18 +40,30 @@ def migrate(engine: Engine, place: str) -> None:
     """Bring the database to the newest schema. `place` names it in the error LedgerTooNew."""
     known = migrations()
     with engine.connect() as connection:
-        current = _version(connection)
-    if current > known[-1][0]:
-        raise LedgerTooNew(path=place, found=current, known=known[-1][0])
+        applied = _applied(connection)
+    if max(applied, default=0) > known[-1][0]:
+        raise LedgerTooNew(path=place, found=max(applied), known=known[-1][0])
     for number, sql in known:
-        if number > current:
+        if number not in applied:
             _apply(engine, number, sql)
 
 
-def _version(connection: Connection) -> int:
+def check_version(engine: Engine, place: str) -> None:
+    """Errors: LedgerTooNew; Conflict where it is older, and a process that may still use it holds it."""
+    known = {number for number, _ in migrations()}
+    with engine.connect() as connection:
+        applied = _applied(connection)
+    if max(applied, default=0) > max(known):
+        raise LedgerTooNew(path=place, found=max(applied), known=max(known))
+    if known - applied:
+        reason = f"{place} is in use by an older Embedhouse. Stop that process, or start it anew with this version."
+        raise Conflict(reason=reason)
+
+
+def _applied(connection: Connection) -> set[int]:
     if not inspect(connection).has_table("schema_version"):
-        return 0
-    return connection.execute(text("SELECT max(number) FROM schema_version")).scalar() or 0
+        return set()
+    return set(connection.execute(text("SELECT number FROM schema_version")).scalars())
 
 
 def _apply(engine: Engine, number: int, sql: str) -> None:

@@ -1,6 +1,6 @@
 """`python -m embedhouse.wiring.child`: builds an index beside the one that answers, at low priority.
 
-Reads a BuildSpec as JSON from standard input; writes the keys whose vectors are not cached as JSON to standard
+Reads a Task as JSON from standard input; writes the keys whose vectors are not cached as JSON to standard
 output.
 """
 
@@ -14,30 +14,40 @@ import sys
 from pathlib import Path
 
 import msgspec
+import structlog
 
-from embedhouse.cache.sqlite import SqliteVectorCache
 from embedhouse.domain.errors import StorageError
 from embedhouse.indexes.qdrant import QdrantEdgeIndex
-from embedhouse.indexing.compaction import build_index
+from embedhouse.indexing.compaction import add_to_index, build_index
 from embedhouse.indexing.parts import BuildSpec
 from embedhouse.ledger import collections
 from embedhouse.ledger.database import Database
-from embedhouse.wiring.paths import cache_path, ledger_path
+from embedhouse.wiring.caches import CacheChoice, open_cache
+from embedhouse.wiring.paths import ledger_path
 
 __all__ = ["build_in_child"]
 
 _NICE = 10
 
 
-def build_in_child(spec: BuildSpec) -> list[int]:
-    """Run this module in a process of its own and wait for it. Errors: StorageError."""
+class Task(msgspec.Struct, frozen=True):
+    """What to build, and from which cache."""
+
+    spec: BuildSpec
+    cache: CacheChoice
+
+
+def build_in_child(spec: BuildSpec, cache: CacheChoice | None = None) -> list[int]:
+    """Run this module in a process of its own and wait for it. `cache` None: the file in the house's folder.
+    Errors: StorageError."""
+    task = Task(spec, cache or CacheChoice())
     command = [sys.executable, "-m", "embedhouse.wiring.child"]
     # Its own session: Ctrl-C is for this process, which then stops the child.
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
     ) as child:
         try:
-            output, complaint = child.communicate(msgspec.json.encode(spec))
+            output, complaint = child.communicate(msgspec.json.encode(task))
         except BaseException:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGKILL)
@@ -48,16 +58,20 @@ def build_in_child(spec: BuildSpec) -> list[int]:
     return msgspec.json.decode(output, type=list[int])
 
 
-def _build(spec: BuildSpec) -> list[int]:
-    home = Path(spec.home)
+def _build(task: Task) -> list[int]:
+    spec, home = task.spec, Path(task.spec.home)
     database = Database(ledger_path(home))
-    cache = SqliteVectorCache(cache_path(home))
+    # Without a size: this process only reads, and what an index is built from is not noted as used.
+    cache = open_cache(msgspec.structs.replace(task.cache, max_bytes=0), home)
     with database.read() as ledger:
         generation = collections.generation(ledger, spec.generation_id)
     index = QdrantEdgeIndex.open(
         home / spec.folder, dimensions=generation.space.dimensions, lexical=generation.lexical
     )
     try:
+        if spec.vectors_file:
+            add_to_index(database, generation.id, index, home / spec.vectors_file)
+            return []
         return build_index(database, cache, generation.id, index)
     finally:
         index.close()
@@ -69,8 +83,10 @@ def main() -> None:
     """Entry point of the child."""
     with contextlib.suppress(OSError):
         os.nice(_NICE)
-    spec = msgspec.json.decode(sys.stdin.buffer.read(), type=BuildSpec)
-    sys.stdout.buffer.write(msgspec.json.encode(_build(spec)))
+    # Logs would stand in the middle of the answer.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    task = msgspec.json.decode(sys.stdin.buffer.read(), type=Task)
+    sys.stdout.buffer.write(msgspec.json.encode(_build(task)))
 
 
 if __name__ == "__main__":

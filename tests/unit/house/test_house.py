@@ -321,4 +321,4 @@ def test_status_counts_what_is_there(house: House) -> None:
     status = house.status()
     assert status.clean
     assert [(each.name, each.documents, each.chunks) for each in status.collections] == [("notes", 1, 1)]
-    assert status.cached_vectors == 1
+    assert status.cache.vectors == 1

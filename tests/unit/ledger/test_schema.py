@@ -44,6 +44,18 @@ def test_migrate_twice_changes_nothing() -> None:
     assert _shape(engine) == before
 
 
+def test_migrations_that_were_left_out_are_made_up_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    late, early = create_engine("sqlite://"), create_engine("sqlite://")
+    every = migrations()
+    without_one = [one for one in every if one[0] != 2]
+    monkeypatch.setattr("embedhouse.ledger.schema.migrations", lambda: without_one)
+    migrate(late, "memory")
+    monkeypatch.setattr("embedhouse.ledger.schema.migrations", lambda: every)
+    migrate(late, "memory")
+    migrate(early, "memory")
+    assert _shape(late) == _shape(early)
+
+
 def test_migrations_are_numbered_without_gaps() -> None:
     assert [number for number, _ in migrations()] == list(range(1, len(migrations()) + 1))
 
