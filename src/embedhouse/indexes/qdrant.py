@@ -12,6 +12,7 @@ in a process of its own.
 from __future__ import annotations
 
 import errno
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,6 +54,8 @@ _MAX_FIELDS = 64
 _SMALL = 10_000
 _WORTH_INDEXING = 1_000
 _ALL_TERMS = 2**31
+# More than opening, the files of a new index, or one batch can take.
+_ROOM_BYTES = 96 * 1024 * 1024
 
 
 class QdrantEdgeIndex:
@@ -75,6 +78,7 @@ class QdrantEdgeIndex:
         """
         with _engine_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
+            _check_room(folder)
             if any(folder.iterdir()):
                 shard = engine.EdgeShard.load(str(folder), _config(dimensions))
             else:
@@ -105,6 +109,7 @@ class QdrantEdgeIndex:
         self._replace_metadata(dict(metadata), deadline)
 
     def _update(self, operation: engine.UpdateOperation) -> None:
+        _check_room(self._folder)
         with _engine_errors(self._folder):
             self._shard.update(operation)
 
@@ -271,6 +276,13 @@ class QdrantEdgeIndex:
         with _engine_errors(self._folder):
             self._shard.flush()
             self._shard.close()
+
+
+def _check_room(folder: Path) -> None:
+    """Errors: DiskFull while there is still some room. The engine writes through memory maps of sparse files, and
+    where the disk has no block for such a page the system does not report an error: it kills the process."""
+    if shutil.disk_usage(folder).free < _ROOM_BYTES:
+        raise DiskFull(path=folder)
 
 
 def _unit(stored: list[float]) -> Vectors:
