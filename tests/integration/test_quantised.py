@@ -47,7 +47,9 @@ def _vectors(folder: Path, texts: list[str], quantised: Path | None) -> np.ndarr
 @needs_nncf
 def test_quantised_file_is_the_same_to_the_byte_whoever_makes_it(tmp_path: Path, tiny: ModelFiles) -> None:
     first = quantised_file(tiny, tmp_path / "a")
-    second = quantised_file(tiny, tmp_path / "b")
+    said: list[tuple[str, int | None]] = []
+    second = quantised_file(tiny, tmp_path / "b", progress=lambda what, done, total: said.append((what, total)))
+    assert said == [(f"Quantising {tiny.name} to int8: once, and about a minute", None)]
     assert _hashes(first) == _hashes(second)
     assert first.parent.name.startswith(f"int8-{tiny.content_sha256[:12]}-nncf")
     assert sorted(path.name for path in first.parent.iterdir()) == ["manifest.json", "model.bin", "model.xml"]
