@@ -272,7 +272,9 @@ def test_many_texts_are_split_and_put_together_again(stub: ProviderStub, kind: P
     assert 2 <= stub.most_in_flight <= 8
 
 
-def test_many_callers_at_once_get_their_own_vectors(embedder: Embedder, stub: ProviderStub, kind: ProviderKind) -> None:
+def test_many_callers_at_once_get_their_own_vectors(
+    embedder: Embedder, stub: ProviderStub, kind: ProviderKind
+) -> None:
     stub.latency_s = 0.02
     found: dict[int, np.ndarray] = {}
 
@@ -330,7 +332,9 @@ def test_failed_attempts_are_metered_too(embedder: Embedder, stub: ProviderStub,
     assert (spent.requests, spent.items, spent.tokens) == (1, 0, 0)
 
 
-def test_budget_that_is_used_up_sends_nothing(embedder: Embedder, stub: ProviderStub, meter: RememberingMeter) -> None:
+def test_budget_that_is_used_up_sends_nothing(
+    embedder: Embedder, stub: ProviderStub, meter: RememberingMeter
+) -> None:
     meter.refusal = BudgetExceeded(budget="1 USD a day", spent="1", resets_at="midnight")
     with pytest.raises(BudgetExceeded):
         vectors(embedder)
@@ -391,9 +395,7 @@ def test_token_vectors_are_refused(embedder: Embedder) -> None:
 def test_prompts_of_the_choice_are_put_in_front(stub: ProviderStub, kind: ProviderKind) -> None:
     prompts = (("query", "Question: "),)
     providers = {"there": provider_settings(stub, kind)}
-    with opened(
-        providers, "there", KINDS[kind], dimensions=DIMENSIONS[KINDS[kind]], prompts=prompts
-    ) as embedder:
+    with opened(providers, "there", KINDS[kind], dimensions=DIMENSIONS[KINDS[kind]], prompts=prompts) as embedder:
         found = vectors(embedder, ["who?"], role="query")
         assert embedder.space.prompt("query") == "Question: "
     assert found == pytest.approx(expected(kind, ["Question: who?"], "search_query"), abs=1e-6)

@@ -68,10 +68,11 @@ def apportioned(estimates: Sequence[int], total: int | None) -> npt.NDArray[np.i
     if total is None or total < len(shares) or not len(shares):
         return shares
     exact = shares * (total - len(shares)) / shares.sum()
-    found = np.floor(exact).astype(np.int64)
+    found: npt.NDArray[np.int64] = np.floor(exact).astype(np.int64)
     left = total - len(shares) - int(found.sum())
     found[np.argsort(found - exact, kind="stable")[:left]] += 1
-    return found + 1
+    found += 1
+    return found
 
 
 def _wrong(provider: str, what: str) -> ProviderError:

@@ -5,7 +5,7 @@ https://docs.cohere.com/reference/embed (version 2 of the API)
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -90,7 +90,8 @@ class CohereApi:
         # Built without a check: what the SDK calls a list of lists of floats may be anything.
         try:
             rows = [
-                Row(index, np.asarray(values, np.float32)) for index, values in enumerate(data.embeddings.float_ or ())
+                Row(index, np.asarray(values, np.float32))
+                for index, values in enumerate(data.embeddings.float_ or ())
             ]
         except (AttributeError, TypeError, ValueError) as error:
             reason = f"its answer is not of Cohere's form: {self._shown(str(error))}"
@@ -104,7 +105,8 @@ class CohereApi:
 
     async def close(self) -> None:
         """See EmbeddingApi."""
-        await self._client.__aexit__(None, None, None)
+        leave: Callable[..., Awaitable[None]] = self._client.__aexit__
+        await leave(None, None, None)
 
 
 def _lower(headers: Mapping[str, str]) -> dict[str, str]:

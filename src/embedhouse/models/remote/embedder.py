@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 import msgspec
 import numpy as np
@@ -127,7 +126,7 @@ class RemoteEmbedder:
             vectors[rows.start : rows.stop] = normalised(found)
             tokens[rows.start : rows.stop] = apportioned(own, answer.tokens)
 
-        await _all(ask(rows) for rows in split(counts, self._limits()))
+        await _each(ask, split(counts, self._limits()), at_once=self._connection.settings.max_concurrency)
         return vectors, tokens
 
     async def _answer(self, request: Request, deadline: Deadline) -> Answer:
@@ -177,12 +176,17 @@ async def probe_dimensions(connection: Connection, role: Role, lane: Lane, deadl
     return int(checked_vectors(answer, 1, None, connection.name).shape[1])
 
 
-async def _all(work: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """Run all; the first failure ends the others, and is the one that is raised."""
+async def _each(ask: Callable[[range], Awaitable[None]], requests: Iterator[range], at_once: int) -> None:
+    """Ask for all, so many at once; the first failure ends the others, and is the one that is raised."""
+
+    async def work() -> None:
+        for rows in requests:
+            await ask(rows)
+
     try:
         async with asyncio.TaskGroup() as group:
-            for each in work:
-                group.create_task(each)
+            for _ in range(at_once):
+                group.create_task(work())
     except BaseExceptionGroup as failures:
         raise _first(failures) from None
 

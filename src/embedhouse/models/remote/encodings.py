@@ -1,7 +1,7 @@
 """OpenAI's byte-pair encodings, so that texts are counted as OpenAI counts them.
 
-The vocabulary is fetched once, checked by its hash, and kept beside the models; tiktoken counts with it. tiktoken's own
-download has no time limit and keeps the file in the system's temporary folder. Without the file, or without
+The vocabulary is fetched once, checked by its hash, and kept beside the models; tiktoken counts with it. tiktoken's
+own download has no time limit and keeps the file in the system's temporary folder. Without the file, or without
 tiktoken, tokens are estimated.
 """
 

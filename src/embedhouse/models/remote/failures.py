@@ -82,7 +82,8 @@ class CallFailed(Exception):
 def key_remedy(provider: str, kind: ProviderKind) -> str:
     """Where the key is set."""
     variable = f"{_KEY_VARIABLES[kind]}, or " if kind in _KEY_VARIABLES else ""
-    return f"Set {variable}api_key_env in [providers.{provider}] of config.toml to the name of a variable with the key."
+    own = f"api_key_env in [providers.{provider}] of config.toml to the name of a variable that holds the key"
+    return f"Set {variable}{own}."
 
 
 def without_secrets(text: str, secrets: Iterable[str]) -> str:

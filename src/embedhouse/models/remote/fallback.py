@@ -33,9 +33,7 @@ def check_same_space(name: str, space: Space, other_name: str, other: Space) -> 
     """Errors: InvalidSetting where a fallback's vectors would mean something else."""
     if space.fingerprint == other.fingerprint:
         return
-    own, its = (
-        {field: getattr(each, field) for field in Space.__struct_fields__} for each in (space, other)
-    )
+    own, its = ({field: getattr(each, field) for field in Space.__struct_fields__} for each in (space, other))
     differing = ", ".join(f"{field} {own[field]!r} and {its[field]!r}" for field in own if own[field] != its[field])
     reason = f"{other_name} serves another space ({differing}), and vectors of two spaces must not meet"
     raise InvalidSetting(name=f"providers.{name}.fallback", origin="config.toml", reason=reason)
@@ -45,8 +43,8 @@ class FallbackEmbedder:
     """Implements ports.Embedder: the first provider, or the next in order when it is down.
 
     After the first answer of the first provider a few fixed texts are embedded there; before a fallback is used for
-    the first time, there too, and what it returns must be the same vectors. Where the first provider never answered,
-    the declared space is believed.
+    the first time, there too, and what it returns must be the same vectors. Where the first provider never
+    answered, the declared space is believed.
     """
 
     def __init__(self, first: RemoteEmbedder, others: dict[str, RemoteEmbedder]) -> None:

@@ -16,8 +16,8 @@ __all__ = ["KnownModel", "check_dimensions", "known_model", "request_limits", "w
 
 
 class KnownModel(msgspec.Struct, frozen=True, kw_only=True):
-    """`dimensions` of its whole vectors; `shorter`: the others that can be asked for (None: any below, empty: none).
-    `encoding`: its tokenizer's name at tiktoken."""
+    """`dimensions` of its whole vectors; `shorter`: the others that can be asked for (None: any below; empty:
+    none). `encoding`: its tokenizer's name at tiktoken."""
 
     dimensions: int
     max_tokens: int

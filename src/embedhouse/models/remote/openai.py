@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import numpy as np
@@ -22,7 +22,7 @@ from embedhouse.models.remote.api import EmbeddingApi
 from embedhouse.models.remote.failures import CallFailed, without_secrets
 
 if TYPE_CHECKING:
-    from openai import AsyncOpenAI
+    from openai import APIStatusError, AsyncOpenAI
 
 __all__ = ["OpenAIApi", "open_openai"]
 
@@ -54,13 +54,14 @@ def open_openai(name: str, settings: ProviderSettings, served_model: str) -> Emb
     except ImportError:
         raise MissingExtra(what=f"Provider {name}", extra="openai") from None
     compatible = settings.kind == "openai-compatible"
+    # The SDK reads these from variables that are meant for OpenAI, and no other server's business.
+    left_out: Any = {"OpenAI-Organization": Omit(), "OpenAI-Project": Omit()}
     client = AsyncOpenAI(
         api_key=settings.api_key or _NO_KEY,
         base_url=settings.url or _URL,
         timeout=settings.timeout_s,
         max_retries=0,
-        # The SDK reads these from variables that are meant for OpenAI, and no other server's business.
-        default_headers={"OpenAI-Organization": Omit(), "OpenAI-Project": Omit()} if compatible else None,
+        default_headers=left_out if compatible else None,
     )
     return OpenAIApi(name, settings, client, served_model, encoding="float" if compatible else "base64")
 

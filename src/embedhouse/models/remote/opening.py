@@ -63,7 +63,9 @@ class RemoteModels:
         others: dict[str, RemoteEmbedder] = {}
         for other in self._providers[name].fallback:
             if other not in self._providers or other == name:
-                reason = f"{other!r} is {'the provider itself' if other == name else 'no provider of these settings'}"
+                reason = (
+                    f"{other!r} is {'the provider itself' if other == name else 'no provider of these settings'}"
+                )
                 raise InvalidSetting(name=f"providers.{name}.fallback", origin="config.toml", reason=reason)
             others[other] = self._open_fallback(name, first.space, other, choice)
         return FallbackEmbedder(first, others) if others else first
@@ -115,7 +117,7 @@ class RemoteModels:
     def _space(self, name: str, choice: ModelChoice, known: KnownModel | None, dimensions: int) -> Space:
         settings = self._providers[name]
         prompts = dict(choice.prompts or ())
-        # Azure serves OpenAI's models: the same vectors. Neither address, key nor deployment decides what they mean.
+        # Azure serves OpenAI's models: the same vectors. No address, key or deployment decides what they mean.
         provider = "openai" if settings.kind == "azure" else settings.kind
         return Space(
             provider=provider,

@@ -1,4 +1,4 @@
-"""One limit of a provider, of requests or of tokens, and when the next may be sent. Pure: the caller tells the time.
+"""One limit of a provider, of requests or of tokens, and when the next may be sent. Pure: the caller has the clock.
 
 Three things are known of a limit, in part or not at all: a steady rate from the settings; what the provider's
 headers say is left; and, where there is neither, the rate at which it refused.
@@ -21,6 +21,8 @@ _SHARE_OF_RATE = 0.98
 _RESERVE_OF_BUCKET = 0.1
 _RESERVE_OF_WINDOW = 0.02
 _LIFT = 0.1
+# Who wakes up a little late is not made to pay for it.
+_LATE_S = 0.03
 _RESET_MARGIN_S = 0.01
 _UNKNOWN_RESET_S = 1.0
 _LEAST_USED = 4
@@ -41,8 +43,8 @@ class Ticket(msgspec.Struct, frozen=True):
 
 
 class _Level(msgspec.Struct, frozen=True):
-    """`left` at the time `at`, when so much had been `sent`; whole again, at `limit`, at the time `reset_at`. `told`
-    is what the provider said was left."""
+    """`left` at the time `at`, when so much had been `sent`; whole again, at `limit`, at the time `reset_at`.
+    `told`: what the provider said was left."""
 
     left: float
     at: float
@@ -81,7 +83,7 @@ class Quota:
     def take(self, cost: float, now: float) -> Ticket:
         """Spend it."""
         rate = min(self._steady or float("inf"), self._learned_rate(now))
-        self._free_at = max(now, self._free_at) + cost / rate
+        self._free_at = max(now - _LATE_S, self._free_at) + cost / rate
         self._sent += cost
         self._under_way += cost
         return Ticket(now, cost, self._sent)

@@ -18,8 +18,9 @@ _JITTER_OF_RETRY_AFTER = 0.1
 
 
 def backoff_s(tries: int) -> float:
-    """Seconds before try number `tries` + 1: doubling, with jitter, so that callers do not come back all at once."""
-    return min(_FIRST_WAIT_S * 2 ** min(tries - 1, 10), _LONGEST_WAIT_S) * random.uniform(0.5, 1.0)  # noqa: S311
+    """Seconds before try number `tries` + 1: doubling; with jitter, so that not all callers come back at once."""
+    longest = min(_FIRST_WAIT_S * 2.0 ** min(tries - 1, 10), _LONGEST_WAIT_S)
+    return longest * random.uniform(0.5, 1.0)  # noqa: S311
 
 
 class Retries:

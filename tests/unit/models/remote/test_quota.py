@@ -15,7 +15,9 @@ LATENCY_S = 0.1
 CONCURRENCY = 8
 
 
-def simulate(quota: Quota, limit: Bucket | Window, seconds: float, *, tells: bool = True) -> list[tuple[float, bool]]:
+def simulate(
+    quota: Quota, limit: Bucket | Window, seconds: float, *, tells: bool = True
+) -> list[tuple[float, bool]]:
     """(time, whether it was let through) of every request of a bulk job that never ends: the first alone, then as
     many at once as are allowed. The server counts a request when it comes, and answers after the latency."""
     now, sent = 0.0, []
