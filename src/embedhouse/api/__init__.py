@@ -15,6 +15,8 @@ quotes and anything else survive.
                                                    200 Embedded
     POST   /similarity       {a: [str], b: [str]}  200 {"similarities": [[float]]}: a row for each of `a`
     GET    /models                                 200 {"models": [ModelInfo]}
+    GET    /usage            ?by=day|provider|collection|caller|model&since=&until=&collection=&provider=&caller=
+                                                   200 UsageReport
 
     GET    /search           ?collection=&q=&k=&mode=&filter=JSON&documents=&explain=      200 SearchResult
     POST   /search           {collection, text, k?, mode?, fusion?: FusionSettings, filter?, documents?, explain?}
@@ -46,11 +48,14 @@ quotes and anything else survive.
                                                    200 stream of JSON lines: {"progress": Progress} any number of
                                                    times, then {"report": IndexReport} or {"error": {...}}.
                                                    Closing the connection stops it; the next run resumes.
+    POST   /collections/{name}/index-plan          the same body; the stream ends in {"report": IndexPlan}: what
+                                                   `index` would do and cost. Nothing is written or embedded
 
     POST   /v1/embeddings, GET /v1/models, GET /v1/models/{id}      as OpenAI's, errors included
 
 Every error is `{"error": {"code", "message", "fields"}}` with the status of `domain/error_status.py`: `code` is the
-error's class (`EmbedhouseError.code`), `fields` what it was made with. With an API key in the settings every route
-but `/health`, `/ready` and the page needs `Authorization: Bearer KEY` or `X-Api-Key: KEY`. Each response has a
-`Server-Timing` header in milliseconds.
+error's class (`EmbedhouseError.code`), `fields` what it was made with. Once there is an API key, in the settings
+or a named one, every route but `/health`, `/ready` and the page needs `Authorization: Bearer KEY` or
+`X-Api-Key: KEY`. Each response has a `Server-Timing` header in milliseconds, and its id in the ledger of spend as
+`X-Request-Id`.
 """

@@ -29,6 +29,7 @@ def create_app(house: House, settings: Settings) -> Litestar:
 
     Errors: InvalidSetting for a host beyond loopback without an API key.
     """
+    check_listening(settings, lambda: house.keys.any)
     return create_app_for(ServedHouse(lambda: house, settings))
 
 
@@ -38,8 +39,8 @@ def create_app_for(
     on_open: Callable[[], None] | None = None,
     on_failure: Callable[[BaseException], None] | None = None,
 ) -> Litestar:
-    """The application of a house that opens while the server answers `/health` already."""
-    check_listening(served.settings)
+    """The application of a house that opens while the server answers `/health` already. Its caller has checked
+    where it listens."""
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:

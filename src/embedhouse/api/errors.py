@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import msgspec
@@ -30,7 +33,7 @@ _MEANINGS = {
     409: "It exists already, or its vectors are of another space.",
     413: "The body, batch or text is over its limit.",
     422: "The model or a part of the house cannot do this.",
-    429: "Too many requests are under way; `Retry-After` says when to try again.",
+    429: "Too many requests are under way, or a budget is used up; `Retry-After` says when to try again.",
     500: "A fault of the server; its log has the details.",
     501: "An optional package is not installed; the message names it.",
     503: "The house is opening or closing, or a model or store cannot be used.",
@@ -86,9 +89,19 @@ def _describe(error: Exception, method: str, path: str) -> tuple[int, ErrorDetai
 def _headers(error: e.EmbedhouseError) -> dict[str, str]:
     if isinstance(error, e.Unauthorized):
         return {"WWW-Authenticate": "Bearer"}
+    if isinstance(error, e.BudgetExceeded):
+        return {"Retry-After": _seconds_until(str(error.fields.get("resets_at", "")))}
     if isinstance(error, e.Overloaded | e.NotReady):
         return {"Retry-After": _RETRY_AFTER_S}
     return {}
+
+
+def _seconds_until(moment: str) -> str:
+    try:
+        seconds = datetime.fromisoformat(moment).timestamp() - time.time()
+    except ValueError:
+        return _RETRY_AFTER_S
+    return str(max(1, math.ceil(seconds)))
 
 
 def _of_framework(error: HTTPException, method: str, path: str) -> ErrorDetail:

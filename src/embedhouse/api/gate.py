@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import ipaddress
 import time
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -14,7 +16,9 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from embedhouse.api.errors import answer_to
 from embedhouse.api.requests import route_without_id
 from embedhouse.api.served import ServedHouse
-from embedhouse.domain.errors import Forbidden, InvalidSetting, NotReady, Overloaded, Unauthorized
+from embedhouse.domain.errors import Forbidden, InvalidSetting, NotReady, Overloaded, StorageError, Unauthorized
+from embedhouse.domain.models import attributed, new_request_id
+from embedhouse.house.keys import DEFAULT_CALLER
 from embedhouse.settings import Settings
 
 __all__ = ["Gate", "check_listening", "is_loopback"]
@@ -35,11 +39,12 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def check_listening(settings: Settings) -> None:
+def check_listening(settings: Settings, has_named_keys: Callable[[], bool]) -> None:
     """Refuse to open the house to other machines without a key. Errors: InvalidSetting."""
-    if not settings.api_key and not is_loopback(settings.host):
+    if not settings.api_key and not is_loopback(settings.host) and not has_named_keys():
         reason = (
-            f"{settings.host!r} is reachable from other machines, so an API key is needed: set EMBEDHOUSE_API_KEY"
+            f"{settings.host!r} is reachable from other machines, so an API key is needed: make one with "
+            "`embedhouse key create NAME`, or set EMBEDHOUSE_API_KEY"
         )
         raise InvalidSetting(name="host", origin=settings.origins.get("host", "default"), reason=reason)
 
@@ -47,7 +52,8 @@ def check_listening(settings: Settings) -> None:
 class Gate:
     """Wraps the application.
 
-    With a key, the key decides. Without one the house listens on loopback only, where any web page in the user's
+    Once there is a key, of the settings or a named one, the key decides, and whoever asks is its name in the ledger
+    of spend. Without any the house listens on loopback only, where any web page in the user's
     browser could reach it: so the Host must be a loopback name (against DNS rebinding), and a request that a
     browser sends for a page of another origin is refused (Origin, Sec-Fetch-Site).
     """
@@ -56,6 +62,7 @@ class Gate:
         self._app = app
         self._served = served
         self._key = served.settings.api_key.encode()
+        self._is_local = is_loopback(served.settings.host)
         self._limit = served.settings.max_concurrency
         self._logs = served.settings.log_level in ("debug", "info")
         self._under_way = 0
@@ -66,48 +73,63 @@ class Gate:
             await self._app(scope, receive, send)
             return
         route_without_id(scope)
-        timed = _Timed(send)
+        timed = _Timed(send, new_request_id())
         try:
             await self._pass(scope, receive, timed)
         finally:
             if self._logs:
                 _log_access(scope, timed)
 
-    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _pass(self, scope: Scope, receive: Receive, send: _Timed) -> None:
         path = scope["path"]
         if path in _OPEN or path.startswith(_OPEN_PREFIX):
             await self._app(scope, receive, send)
             return
         try:
-            self._admit(scope)
-        except (Unauthorized, Forbidden, NotReady, Overloaded) as error:
+            send.caller = self._admit(scope)
+        except (Unauthorized, Forbidden, NotReady, Overloaded, StorageError) as error:
             await _refuse(error, scope, send)
             return
         self._under_way += 1
         try:
-            await self._app(scope, receive, send)
+            with attributed(caller=send.caller, request_id=send.request_id):
+                await self._app(scope, receive, send)
         finally:
             self._under_way -= 1
 
-    def _admit(self, scope: Scope) -> None:
-        headers = _first_headers(scope)
-        if self._key:
-            _check_key(headers, self._key)
-        else:
-            _check_same_machine(headers)
+    def _admit(self, scope: Scope) -> str:
+        """The name of whoever asks; empty where no key is needed."""
+        caller = self._caller(_first_headers(scope))
         if self._served.closing:
             raise NotReady(reason="it is closing")
         if self._under_way >= self._limit:
             raise Overloaded(what=f"{self._limit} are under way", retry_after_s=1)
+        return caller
+
+    def _caller(self, headers: dict[bytes, bytes]) -> str:
+        given = _given_key(headers)
+        if self._key and _is_same(given, self._key):
+            return DEFAULT_CALLER
+        keys = self._served.house.keys  # while the house opens nobody knows the named keys
+        caller = keys.name_of(given) if given else None
+        if caller is not None:
+            return caller
+        # The last named key may be gone: what listens beyond this machine asks for one all the same.
+        if self._key or keys.any or not self._is_local:
+            raise Unauthorized
+        _check_same_machine(headers)
+        return ""
 
 
 class _Timed:
-    """Adds the total time to the response's headers, and remembers its status."""
+    """Adds the request's id and the total time to the response's headers, and remembers its status."""
 
-    __slots__ = ("_send", "started", "status")
+    __slots__ = ("_send", "caller", "request_id", "started", "status")
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, request_id: str) -> None:
         self._send = send
+        self.request_id = request_id
+        self.caller = ""
         self.started = time.perf_counter()
         self.status = 0
 
@@ -119,7 +141,8 @@ class _Timed:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             total = f"total;dur={self.took_ms:.2f}".encode()
-            message["headers"] = [*message["headers"], (b"server-timing", total)]
+            own = [(b"server-timing", total), (b"x-request-id", self.request_id.encode())]
+            message["headers"] = [*message["headers"], *own]
         await self._send(message)
 
 
@@ -127,13 +150,14 @@ def _first_headers(scope: Scope) -> dict[bytes, bytes]:
     return dict(reversed(list(scope["headers"])))
 
 
-def _check_key(headers: dict[bytes, bytes], key: bytes) -> None:
-    given = headers.get(b"x-api-key", b"")
+def _given_key(headers: dict[bytes, bytes]) -> bytes:
     scheme, _, credentials = headers.get(b"authorization", b"").partition(b" ")
-    if scheme.lower() == b"bearer":
-        given = credentials.strip()
-    if not hmac.compare_digest(given, key):
-        raise Unauthorized
+    return credentials.strip() if scheme.lower() == b"bearer" else headers.get(b"x-api-key", b"")
+
+
+def _is_same(given: bytes, key: bytes) -> bool:
+    # Of their hashes: how long it takes must not tell the key's length.
+    return hmac.compare_digest(hashlib.sha256(given).digest(), hashlib.sha256(key).digest())
 
 
 def _check_same_machine(headers: dict[bytes, bytes]) -> None:
@@ -170,4 +194,6 @@ def _log_access(scope: Any, timed: _Timed) -> None:
         status=timed.status,
         took_ms=round(timed.took_ms, 2),
         client=client,
+        caller=timed.caller,
+        request_id=timed.request_id,
     )

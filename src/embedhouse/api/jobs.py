@@ -22,7 +22,7 @@ from embedhouse.api.served import ServedHouse, served_house
 from embedhouse.domain.collections import CollectionOptions
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.errors import Forbidden, InvalidInput
-from embedhouse.domain.reports import CollectionInfo, IndexReport, Progress
+from embedhouse.domain.reports import CollectionInfo, IndexPlan, IndexReport, Progress
 from embedhouse.settings import Settings
 from embedhouse.sources import ReadSettings
 
@@ -35,7 +35,7 @@ _TAGS = ["Jobs"]
 _JSON_LINES = "application/x-ndjson"
 _LEAST_PAUSE_S = 0.1
 
-T = TypeVar("T", IndexReport, CollectionInfo)
+T = TypeVar("T", IndexReport, IndexPlan, CollectionInfo)
 OnProgress = Callable[[Progress], None]
 
 
@@ -56,7 +56,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One line of the stream: progress any number of times, then the report or the error."""
 
     progress: Progress | None = None
-    report: IndexReport | CollectionInfo | None = None
+    report: IndexReport | IndexPlan | CollectionInfo | None = None
     error: ErrorDetail | None = None
 
 
@@ -119,13 +119,30 @@ async def _stream(request: ApiRequest, work: Callable[[House, Deadline, OnProgre
 )
 async def index_files(request: ApiRequest, name: FromPath[str], data: JSONBody[IndexRequest]) -> Stream:
     """Only for callers on the server's own machine. Closing the connection stops it; the next run resumes."""
-    _check_local(request)
-    if not data.paths or not all(map(os.path.isabs, data.paths)):
-        raise InvalidInput(reason="Send at least one path, and absolute paths only.")
-    read = _within_limits(data.read, served_house(request).settings)
+    read = _checked(request, data)
 
     def work(house: House, deadline: Deadline, tell: OnProgress) -> IndexReport:
         return house.index(
+            name, data.paths, read=read, create=data.create, prune=data.prune, progress=tell, deadline=deadline
+        )
+
+    return await _stream(request, work)
+
+
+@post(
+    "/collections/{name:str}/index-plan",
+    summary="What indexing files of this machine would cost",
+    tags=_TAGS,
+    status_code=200,
+    media_type=_JSON_LINES,
+    responses=failures(404, 409),
+)
+async def plan_index(request: ApiRequest, name: FromPath[str], data: JSONBody[IndexRequest]) -> Stream:
+    """Only for callers on the server's own machine. Nothing is embedded and nothing is written."""
+    read = _checked(request, data)
+
+    def work(house: House, deadline: Deadline, tell: OnProgress) -> IndexPlan:
+        return house.plan_index(
             name, data.paths, read=read, create=data.create, prune=data.prune, progress=tell, deadline=deadline
         )
 
@@ -150,6 +167,14 @@ async def compact(request: ApiRequest, name: FromPath[str], data: JSONBody[Compa
     return await _stream(request, work)
 
 
+def _checked(request: ApiRequest, data: IndexRequest) -> ReadSettings:
+    """How files are read, if this caller may ask for these. Errors: Forbidden, InvalidInput."""
+    _check_local(request)
+    if not data.paths or not all(map(os.path.isabs, data.paths)):
+        raise InvalidInput(reason="Send at least one path, and absolute paths only.")
+    return _within_limits(data.read, served_house(request).settings)
+
+
 def _within_limits(read: ReadSettings | None, settings: Settings) -> ReadSettings:
     wanted = read or ReadSettings()
     return msgspec.structs.replace(wanted, max_text_bytes=min(wanted.max_text_bytes, settings.max_text_bytes))
@@ -162,4 +187,4 @@ def _check_local(request: ApiRequest) -> None:
         raise Forbidden(reason="paths on the server's disk are for callers on the server's own machine.")
 
 
-ROUTES = [index_files, compact]
+ROUTES = [index_files, plan_index, compact]

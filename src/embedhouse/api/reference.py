@@ -17,7 +17,7 @@ from litestar.params import FromPath
 from litestar.plugins import OpenAPISchemaPlugin
 from litestar.typing import FieldDefinition
 
-from embedhouse.api import collections, documents, embedding, health, jobs, openai, searching
+from embedhouse.api import collections, documents, embedding, health, jobs, openai, searching, spending
 from embedhouse.api.bodies import IncomingDocument
 from embedhouse.api.requests import ApiRequest
 from embedhouse.domain.documents import Document
@@ -36,6 +36,7 @@ API_ROUTES = [
     *jobs.ROUTES,
     *openai.ROUTES,
     *health.ROUTES,
+    *spending.ROUTES,
 ]
 _DESCRIPTION = (
     "Owns a team's embeddings: embeds texts, keeps documents and their index in step, and answers hybrid searches. "

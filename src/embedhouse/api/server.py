@@ -17,6 +17,7 @@ from embedhouse.api.gate import check_listening
 from embedhouse.api.served import ServedHouse
 from embedhouse.domain.errors import InvalidSetting
 from embedhouse.settings import Settings
+from embedhouse.wiring.keys import has_keys
 
 if TYPE_CHECKING:
     from embedhouse.house import House
@@ -52,7 +53,7 @@ class HouseServer(uvicorn.Server):
         *,
         on_ready: Callable[[str], None] | None = None,
     ) -> None:
-        check_listening(settings)
+        check_listening(settings, lambda: has_keys(settings.home))
         self._served = ServedHouse(lambda: open_house(settings), settings)
         self._on_ready = on_ready
         self._failure: BaseException | None = None

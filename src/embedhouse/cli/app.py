@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from embedhouse.cli import collection, config, documents, model
+from embedhouse.cli import collection, config, documents, key, model
 from embedhouse.cli.command import DebugOption, HomeOption, JsonOption, OfflineOption, SetOption
 from embedhouse.cli.embed import embed, similarity
 from embedhouse.cli.evaluate import evaluate
@@ -14,6 +14,7 @@ from embedhouse.cli.index import index
 from embedhouse.cli.search import search
 from embedhouse.cli.serve import serve
 from embedhouse.cli.status import status
+from embedhouse.cli.usage import usage
 
 __all__ = ["app"]
 
@@ -72,12 +73,14 @@ for _function, _name in (
     (serve, "serve"),
     (evaluate, "eval"),
     (status, "status"),
+    (usage, "usage"),
 ):
     app.command(_name)(_function)
 for _group, _name in (
     (documents.app, "documents"),
     (collection.app, "collection"),
     (model.app, "model"),
+    (key.app, "key"),
     (config.app, "config"),
 ):
     app.add_typer(_group, name=_name)

@@ -13,6 +13,7 @@ from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.documents import Document, Metadata
 from embedhouse.domain.errors import InvalidInput, UnknownDocument
 from embedhouse.domain.filters import Filter, matches, parse_filter
+from embedhouse.domain.models import attributed
 from embedhouse.domain.reports import DocumentPage, DocumentView, Wait, WriteReport
 from embedhouse.house.collections import iso_time
 from embedhouse.house.shelf import OpenCollection, Shelf
@@ -46,7 +47,8 @@ class Documents:
         """
         opened = self._shelf.get(collection)
         report, logged = opened.writer.upsert(batch)
-        return self._waited(opened, report, logged, wait, deadline or Deadline.never())
+        with attributed(collection=collection):
+            return self._waited(opened, report, logged, wait, deadline or Deadline.never())
 
     def update_metadata(
         self,
@@ -141,7 +143,7 @@ class Documents:
     ) -> WriteReport:
         if wait == "accepted":
             pending = report.chunks
-            self._shelf.index_soon(opened)
+            self._shelf.background.submit(opened, logged)
             return msgspec.structs.replace(report, pending_chunks=pending)
         drained = opened.finish(logged, deadline)
         return msgspec.structs.replace(

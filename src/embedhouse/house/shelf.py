@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
-
-import structlog
 
 from embedhouse.domain.collections import Collection, Generation
 from embedhouse.domain.deadline import Deadline
-from embedhouse.domain.errors import Cancelled
+from embedhouse.house.background import BackgroundIndexing
 from embedhouse.indexing.indexer import Drained, Indexer, IndexReplaced
 from embedhouse.indexing.open_generation import OpenGeneration
 from embedhouse.indexing.open_indexes import OpenIndexes
 from embedhouse.indexing.parts import Parts, RebuildableIndex
 from embedhouse.indexing.writer import DocumentWriter
 from embedhouse.ledger import changes, collections
-from embedhouse.ledger.changes import EVERYTHING, Logged
+from embedhouse.ledger.changes import Logged
 
 __all__ = ["OpenCollection", "Shelf"]
 
 Result = TypeVar("Result")
-
-_log = structlog.get_logger("embedhouse.indexing")
 
 
 class OpenCollection:
@@ -94,47 +89,36 @@ class Shelf:
         self.parts = parts
         self._open_indexes = OpenIndexes(open_indexes)
         self._lock = threading.Lock()
-        self._open: dict[int, OpenCollection] = {}
-        self._background = ThreadPoolExecutor(1, "index-soon")
-        self._stopping = Deadline.never()
+        self._open: dict[str, OpenCollection] = {}
+        self.background = BackgroundIndexing(self._keeps)
 
     def get(self, name: str) -> OpenCollection:
         """The collection of that name. Errors: UnknownCollection."""
         with self._lock:
-            with self.parts.database.read() as ledger:
-                collection = collections.collection_named(ledger, name)
-                found = self._open.get(collection.id)
-                if found is None:
-                    written = collections.generations(ledger, collection.id)
-                    found = self._open[collection.id] = OpenCollection(self.parts, collection, written)
-                    for indexer in found.indexers:
-                        indexer.tell_uses(self._open_indexes.used)
-            return found
+            return self._open.get(name) or self._opened(name)
 
-    def take_off(self, name: str) -> OpenCollection:
-        """The collection, no longer kept open: its caller closes it."""
-        found = self.get(name)
-        with self._lock:
-            self._open.pop(found.collection.id, None)
+    def _opened(self, name: str) -> OpenCollection:
+        with self.parts.database.read() as ledger:
+            collection = collections.collection_named(ledger, name)
+            written = collections.generations(ledger, collection.id)
+        found = self._open[name] = OpenCollection(self.parts, collection, written)
+        for indexer in found.indexers:
+            indexer.tell_uses(self._open_indexes.used)
         return found
 
-    def index_soon(self, opened: OpenCollection) -> None:
-        """Index what was accepted, in the background. What is left when the house closes stays logged."""
-        self._background.submit(self._index, opened)
+    def take_off(self, opened: OpenCollection) -> None:
+        """Know a collection no longer by its name: its caller has deleted it, and closes it."""
+        with self._lock:
+            if self._open.get(opened.collection.name) is opened:
+                del self._open[opened.collection.name]
 
-    def _index(self, opened: OpenCollection) -> None:
-        try:
-            opened.finish(EVERYTHING, self._stopping)
-        except Cancelled:
-            return
-        except Exception:
-            # The changes stay pending, `status` counts them, and the next write tries again.
-            _log.exception("indexing in the background failed", collection=opened.collection.name)
+    def _keeps(self, opened: OpenCollection) -> bool:
+        with self._lock:
+            return self._open.get(opened.collection.name) is opened
 
     def close(self) -> None:
         """Close every collection."""
-        self._stopping.cancel()
-        self._background.shutdown()
+        self.background.close()
         self._open_indexes.close()
         with self._lock:
             for found in self._open.values():

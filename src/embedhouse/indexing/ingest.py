@@ -6,7 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 
 import msgspec
 
@@ -14,11 +14,12 @@ from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.documents import Document
 from embedhouse.domain.errors import DuplicateId, EmbedhouseError
 from embedhouse.domain.reports import Failure, Progress, WriteReport
+from embedhouse.domain.threads import ContextThreads
 from embedhouse.indexing.indexer import Drained, Indexer
 from embedhouse.indexing.writer import DocumentWriter
 from embedhouse.ports import Source
 
-__all__ = ["Ingest", "Ingested", "sum_reports"]
+__all__ = ["Ingest", "Ingested", "document_batches", "sum_reports"]
 
 _DOCUMENTS_PER_BATCH = 256
 _CHARACTERS_PER_BATCH = 2_000_000
@@ -61,12 +62,12 @@ class Ingest:
         """Read everything; a bad document is a failure in the report. Errors: the model's and the disk's."""
         reports: list[WriteReport] = []
         seen: set[str] = set()
-        with ThreadPoolExecutor(_DRAINERS * len(self._indexers), "drain") as pool:
+        with ContextThreads(_DRAINERS * len(self._indexers), "drain") as pool:
             drainers = [
                 pool.submit(self._drain, indexer, deadline) for indexer in self._indexers for _ in range(_DRAINERS)
             ]
             try:
-                for batch, failures in _batches(sources, seen, deadline):
+                for batch, failures in document_batches(sources, seen, deadline):
                     reports.append(self._write(batch, failures))
                     self._wait_for_room(drainers, deadline)
                 self._read_all.set()
@@ -124,7 +125,7 @@ def sum_reports(reports: Sequence[WriteReport]) -> WriteReport:
     return WriteReport(**totals, failures=failures)
 
 
-def _batches(
+def document_batches(
     sources: Iterable[Source], seen: set[str], deadline: Deadline
 ) -> Iterator[tuple[list[Document], list[Failure]]]:
     """Documents in batches, with what could not be read among them. Adds every id to `seen`."""

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
 from embedhouse.domain.storage import storage_error
-from embedhouse.ledger.schema import migrate
+from embedhouse.ledger.schema import check_version, migrate
 
 __all__ = ["Database"]
 
@@ -23,7 +23,8 @@ _BUSY_TIMEOUT_S = 30.0
 class Database:
     """Read and write transactions on one ledger. Thread-safe: each block has a connection of its own."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, migrates: bool = True) -> None:
+        """`migrates` false: beside a process that holds the house, and may be of another version."""
         self.path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -32,7 +33,10 @@ class Database:
         self._engine = _sqlite_engine(path)
         self._writer = self._engine.execution_options(house_writes=True)
         with self._translated():
-            migrate(self._writer, str(path))
+            if migrates:
+                migrate(self._writer, str(path))
+            else:
+                check_version(self._engine, str(path))
 
     @contextmanager
     def read(self) -> Iterator[Connection]:

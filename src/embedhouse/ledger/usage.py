@@ -29,6 +29,7 @@ SECONDS_PER_DAY = 86_400
 _NANO = 1_000_000_000
 _SUMMED = ("items", "cached_items", "tokens", "unpriced_tokens", "requests", "retries", "seconds", "nano_usd")
 _RECENT_ROWS = 20
+_TELLING_TOKENS = 1000
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,11 +133,14 @@ def total(connection: Connection, wanted: UsageFilter) -> UsageTotals:
 
 def throughput(connection: Connection, provider: str, model: str) -> float | None:
     """Tokens per second of bulk work with this model, over its last requests, from the first call's start to the
-    last one's end; None where there is none."""
+    last one's end; None where there is none. Small requests do not count: most of their time goes into opening the
+    model."""
     columns = t.usage.c
-    where = (columns.provider == provider, columns.model == model, columns.lane == "bulk", columns.tokens > 0)
+    where = (columns.provider == provider, columns.model == model, columns.lane == "bulk")
     # Rows without a request are of a whole day: how long they took says nothing.
-    query = select(columns.tokens, columns.started_at, columns.ended_at).where(*where, columns.request_id != "")
+    query = select(columns.tokens, columns.started_at, columns.ended_at).where(
+        *where, columns.request_id != "", columns.tokens >= _TELLING_TOKENS
+    )
     rows = connection.execute(query.order_by(columns.ended_at.desc()).limit(_RECENT_ROWS)).all()
     seconds = sum(row.ended_at - row.started_at for row in rows)
     return sum(row.tokens for row in rows) / seconds if seconds > 0 else None

@@ -31,6 +31,7 @@ from embedhouse.domain.errors import (
     UnknownModel,
 )
 from embedhouse.domain.hits import Explanation, Hit, SearchQuery, SearchResult, SideScore
+from embedhouse.domain.models import attribution
 from embedhouse.domain.reports import (
     CollectionInfo,
     DocumentPage,
@@ -39,6 +40,7 @@ from embedhouse.domain.reports import (
     EmbedUsage,
     Failure,
     HouseStatus,
+    IndexPlan,
     IndexReport,
     ModelInfo,
     Progress,
@@ -46,6 +48,7 @@ from embedhouse.domain.reports import (
     TokenVectors,
     WriteReport,
 )
+from embedhouse.domain.spending import UsageReport, UsageTotals
 from embedhouse.settings import Settings
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
@@ -67,6 +70,7 @@ class FakeCollections:
         if name in self._house.store:
             raise CollectionExists(name=name)
         self._house.store[name] = {}
+        self._house.prompts[name] = options.get("prompts") or {}
         return self.get(name)
 
     def ensure(self, name: str, **options: Any) -> CollectionInfo:
@@ -80,6 +84,7 @@ class FakeCollections:
             precision="f32",
             dimensions=DIMENSIONS,
             space="f" * 64,
+            prompts=self._house.prompts.get(name, {}),
             documents=len(documents),
             chunks=len(documents),
             pending_chunks=0,
@@ -267,8 +272,13 @@ class FakeModels:
     def decode(self, token_ids: Any, *, model: str | None = None, deadline: Any = None) -> list[str]:
         return [" ".join(f"token{one}" for one in ids) for ids in token_ids]
 
-    def similarity(self, a: Any, b: Any, *, deadline: Any = None) -> list[list[float]]:
-        self._check([*a, *b], None)
+    def space(self, *, model: str | None = None, **options: Any) -> Any:
+        self._check([], model)
+        return SimpleNamespace(fingerprint="f" * 64)
+
+    def similarity(self, a: Any, b: Any, *, model: str | None = None, **options: Any) -> list[list[float]]:
+        self._check([*a, *b], model)
+        self._house.asked = options
         return [[float(np.dot(vector_of(x), vector_of(y))) for y in b] for x in a]
 
     def list(self, *, deadline: Any = None) -> list[ModelInfo]:
@@ -283,15 +293,58 @@ class FakeModels:
             check_text(text, str(place))
 
 
+class FakeKeys:
+    """Named keys: key -> name."""
+
+    def __init__(self) -> None:
+        self.names: dict[bytes, str] = {}
+
+    @property
+    def any(self) -> bool:
+        return bool(self.names)
+
+    def name_of(self, key: bytes) -> str | None:
+        return self.names.get(key)
+
+
+class FakeSpaces:
+    def keep_watch(self) -> None:
+        """Nothing to watch."""
+
+    def unfreeze(self, model: str, *, accept: bool, deadline: Any = None) -> list[SpaceInfo]:
+        if model != MODEL:
+            raise NotFound(what=f"A frozen space of model {model!r}")
+        if not accept:
+            raise SpaceFrozen(model=model, space="f" * 12, reason="its vectors differ")
+        seen = "2026-01-01T00:00:00+00:00"
+        known = {"space": "f" * 64, "model": model, "provider": "openai", "dimensions": DIMENSIONS}
+        times = {"first_used_at": seen, "checked_at": seen}
+        return [SpaceInfo(**known, **times, frozen=False, reason="", tolerance=0.001)]
+
+
+class FakeUsage:
+    def report(self, by: str = "day", **wanted: Any) -> UsageReport:
+        if wanted["since"] == "yesterday":
+            raise InvalidInput(reason="since is no day")
+        whose = attribution()
+        rows = [UsageTotals(group=f"{whose.caller}/{bool(whose.request_id)}", tokens=1)]
+        return UsageReport(by=by, rows=rows, total=UsageTotals(tokens=1))  # type: ignore[arg-type]
+
+
 class FakeHouse:
     """The facade, over dicts. `gate`, while clear, holds every search back until its deadline."""
 
     def __init__(self) -> None:
         self.store: dict[str, dict[str, Document]] = {}
+        self.prompts: dict[str, dict[Role, str]] = {}
         self.collections = FakeCollections(self)
         self.documents = FakeDocuments(self)
         self.search = FakeSearch(self)
         self.models = FakeModels(self)
+        self.keys = FakeKeys()
+        self.usage = FakeUsage()
+        self.spaces = FakeSpaces()
+        self.asked: dict[str, Any] = {}
         self.closed = False
         self.url: str | None = None
         self.gate = threading.Event()
@@ -324,6 +377,15 @@ class FakeHouse:
             raise ValueError("a secret from inside")
         report = WriteReport(added=3)
         return IndexReport(collection=name, write=report, documents=3, chunks=3, seconds=0.1, tokens_per_s=1.0)
+
+    def plan_index(self, name: str, paths: Any, *, progress: Any, **options: Any) -> IndexPlan:
+        progress(Progress(stage="plan", done=1, total=None, unit="documents"))
+        if "/missing" in paths:
+            raise InvalidInput(reason="/missing is not there")
+        return IndexPlan(collection=name, provider="local", model=MODEL, new=3, tokens=9, usd=0.0)
+
+    def index_waiting(self) -> None:
+        pass
 
     def status(self) -> HouseStatus:
         return HouseStatus(

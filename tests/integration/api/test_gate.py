@@ -98,9 +98,49 @@ def test_is_loopback_knows_this_machine(host: str, expected: bool) -> None:
 
 
 def test_listening_beyond_loopback_needs_a_key() -> None:
-    check_listening(Settings(host="0.0.0.0", api_key="key"))
-    with pytest.raises(InvalidSetting, match="EMBEDHOUSE_API_KEY"):
-        check_listening(Settings(host="0.0.0.0"))
+    check_listening(Settings(host="0.0.0.0", api_key="key"), lambda: False)
+    check_listening(Settings(host="0.0.0.0"), lambda: True)
+    with pytest.raises(InvalidSetting, match="embedhouse key create"):
+        check_listening(Settings(host="0.0.0.0"), lambda: False)
+
+
+def test_named_keys_open_and_name_the_caller(client: Any, house: Any) -> None:
+    house.keys.names = {b"eh_a": "alice", b"eh_b": "bob"}
+    for key, name in (("eh_a", "alice"), ("eh_b", "bob")):
+        response = client.get("/usage", headers={"Authorization": f"Bearer {key}"})
+        assert response.json()["rows"][0]["group"] == f"{name}/True"
+
+
+def test_named_key_makes_keys_needed_on_loopback_too(client: Any, house: Any) -> None:
+    assert client.get("/collections").status_code == 200
+    house.keys.names = {b"eh_a": "alice"}
+    for headers in ({}, {"X-Api-Key": "eh_b"}, {"Authorization": "Bearer "}):
+        response = client.get("/collections", headers=headers)
+        assert (response.status_code, response.json()["error"]["code"]) == (401, "unauthorized")
+        assert "eh_" not in response.text
+
+
+def test_key_of_the_settings_stays_beside_named_ones(keyed: Any, house: Any) -> None:
+    house.keys.names = {b"eh_a": "alice"}
+    found = {}
+    for key in (KEY, b"eh_a"):
+        response = keyed.get("/usage", headers={"X-Api-Key": key})
+        found[key] = response.json()["rows"][0]["group"]
+    assert found == {KEY: "default/True", b"eh_a": "alice/True"}
+
+
+def test_house_that_listens_beyond_loopback_is_never_open(house: Any, settings: Settings, make_client: Any) -> None:
+    house.keys.names = {b"eh_a": "alice"}
+    with make_client(house, msgspec.structs.replace(settings, host="0.0.0.0")) as client:
+        assert client.get("/collections", headers={"X-Api-Key": "eh_a"}).status_code == 200
+        house.keys.names = {}  # the last key was revoked
+        assert client.get("/collections", headers={"X-Api-Key": "eh_a"}).status_code == 401
+        assert client.get("/collections", headers={"Host": "localhost"}).status_code == 401
+
+
+def test_requests_have_ids_of_their_own(client: Any) -> None:
+    ids = {client.get("/collections").headers["x-request-id"] for _ in range(3)}
+    assert len(ids) == 3
 
 
 def test_requests_over_the_limit_are_told_when_to_come_back(

@@ -86,7 +86,8 @@ def test_usage_rows_are_one_a_request(serve: Any) -> None:
     house.meter.flush()
     with house._parts.database.read() as ledger:
         rows = ledger.exec_driver_sql("SELECT request_id, tokens, cached_items FROM usage").all()
-    assert sorted((tuple(row) for row in rows if row[0]), key=lambda row: ids.index(row[0])) == [(ids[0], 2, 0), (ids[1], 1, 0), (ids[2], 0, 1)]
+    found = {row.request_id: (row.tokens, row.cached_items) for row in rows if row.request_id}
+    assert found == {ids[0]: (2, 0), ids[1]: (1, 0), ids[2]: (0, 1)}
 
 
 def test_index_over_http_is_on_the_callers_account(start_server: Any, tmp_path: Path) -> None:
@@ -116,7 +117,7 @@ def _last(response: Any) -> Any:
 
 
 def test_budget_over_http_refuses_bulk_and_lets_queries_go_on(serve: Any) -> None:
-    house, client = serve(budgets=[{"usd": 0.01, "per": "day", "collection": "notes"}])
+    _, client = serve(budgets=[{"usd": 0.01, "per": "day", "collection": "notes"}])
     client.post("/collections", json={"name": "notes"}).raise_for_status()
     assert _upsert(client, {}, "a", 9).status_code == 200
     refused = _upsert(client, {}, "b", 9)

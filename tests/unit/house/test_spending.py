@@ -152,15 +152,26 @@ def test_status_shows_budgets_over_their_warning(open_house: Callable[..., PaidH
     assert len(house.usage.report().budgets) == 2
 
 
-def _wait_for(house: PaidHouse, pending: int) -> None:
-    """Until the background has brought it to that many pending chunks; it is told to look at the clock."""
+def _until(house: PaidHouse, is_so: Callable[[], bool]) -> None:
+    """The background is told to look at the clock, again and again."""
     tick = threading.Event()
     for _ in range(3000):
-        if house.collections.get("notes").pending_chunks == pending:
+        if is_so():
             return
         house._shelf.background.wake()
         tick.wait(0.01)
     pytest.fail(f"{house.collections.get('notes').pending_chunks} chunks are pending")
+
+
+def _until_put_off(house: PaidHouse, clock: Clock) -> None:
+    """Until the background has failed, and waits for a later time."""
+    _until(
+        house, lambda: any(work.not_before > clock() for work in list(house._shelf.background._waiting.values()))
+    )
+
+
+def _wait_for(house: PaidHouse, pending: int) -> None:
+    _until(house, lambda: house.collections.get("notes").pending_chunks == pending)
 
 
 def test_accepted_documents_are_indexed_when_the_budget_begins_anew(
@@ -173,7 +184,8 @@ def test_accepted_documents_are_indexed_when_the_budget_begins_anew(
     _wait_for(house, 0)
     with attributed(caller="bob"):
         house.documents.upsert("notes", [_document("b", 6)], wait="accepted")
-    _wait_for(house, 1)
+    _until_put_off(house, clock)
+    assert house.collections.get("notes").pending_chunks == 1
     clock.now = A_DAY_LATER
     _wait_for(house, 0)
     assert house.search("notes", "b1").hits[0].document_id == "b"
@@ -221,7 +233,8 @@ def test_failed_background_work_is_tried_again(house: PaidHouse, monkeypatch: py
         broken.setattr(house.provider, "embed", fail)
         house.documents.upsert("notes", [_document("a", 5)], wait="accepted")
         assert failed.wait(30)
-        _wait_for(house, 1)
+        _until_put_off(house, clock)
+        assert house.collections.get("notes").pending_chunks == 1
     clock.now = 61.0
     _wait_for(house, 0)
 
@@ -268,7 +281,10 @@ def test_plan_of_changed_documents_counts_only_what_the_cache_lacks(house: PaidH
 
 
 def test_plan_takes_its_time_from_what_was_recorded(house: PaidHouse, tmp_path: Path) -> None:
-    house.index("other", [_write(tmp_path / "first", a=" ".join(f"a{n}" for n in range(50)))])
+    house.index("few", [_write(tmp_path / "few", few="a few words")])
+    house.meter.flush()
+    assert house.plan_index("notes", [_write(tmp_path / "more", more="some other words")]).seconds is None
+    house.index("other", [_write(tmp_path / "first", a=" ".join(f"a{n}" for n in range(1000)))])
     house.meter.flush()
     folder = _write(tmp_path / "second", b=" ".join(f"b{n}" for n in range(100)))
     plan = house.plan_index("notes", [folder])
