@@ -23,6 +23,7 @@ from embedhouse.domain.errors import (
     ProviderRefused,
     ProviderUnavailable,
     TooLarge,
+    UnknownModel,
 )
 from embedhouse.domain.models import ModelChoice, ProviderSettings
 from embedhouse.models.store import ModelStore
@@ -98,8 +99,23 @@ def test_cohere_tells_documents_from_queries_and_never_cuts(stub: ProviderStub) 
     assert [seen.body["input_type"] for seen in stub.seen] == ["search_document", "search_query"]
     assert {seen.body["truncate"] for seen in stub.seen} == {"NONE"}
     assert {seen.body["output_dimension"] for seen in stub.seen} == {256}
-    assert {tuple(seen.body["embedding_types"]) for seen in stub.seen} == {("float",)}
     assert abs(float(document[0] @ query[0])) < 0.5
+
+
+def test_cohere_is_asked_for_base64_once_it_has_shown_to_say_the_same(stub: ProviderStub) -> None:
+    with opened({"co": provider_settings(stub, "cohere")}, "co", "embed-english-v3.0") as embedder:
+        found = [embedder.embed(["text"], role="document", deadline=NEVER).vectors for _ in range(2)]
+    assert [seen.body["embedding_types"] for seen in stub.seen] == [["float", "base64"], ["base64"]]
+    assert np.array_equal(found[0], found[1])
+
+
+def test_cohere_that_does_not_know_base64_is_asked_for_numbers(stub: ProviderStub) -> None:
+    stub.cohere_forms = {"float"}
+    with opened({"co": provider_settings(stub, "cohere")}, "co", "embed-english-v3.0") as embedder:
+        for _ in range(2):
+            embedder.embed(["text"], role="document", deadline=NEVER)
+    assert [seen.status for seen in stub.seen] == [400, 200, 200]
+    assert stub.seen[-1].body["embedding_types"] == ["float"]
 
 
 def test_server_of_an_unknown_model_is_asked_once_for_its_dimensions(stub: ProviderStub) -> None:
@@ -279,6 +295,11 @@ def test_pool_opens_one_model_for_callers_who_ask_at_once(
 def test_pool_has_no_parity_check_for_providers(pool: tuple[ModelPool, RememberingMeter]) -> None:
     with pytest.raises(CapabilityMissing, match="own:small"):
         pool[0].check("own:small", "auto")
+
+
+def test_pool_says_which_provider_was_meant(pool: tuple[ModelPool, RememberingMeter]) -> None:
+    with pytest.raises(UnknownModel, match="did you mean openai:text-embedding-3-small"):
+        pool[0].open(ModelChoice(model="opnai:text-embedding-3-small"))
 
 
 def test_pool_that_is_offline_refuses_providers(tmp_path: Path, stub: ProviderStub) -> None:

@@ -117,6 +117,7 @@ class ProviderStub:
         self.scale = 1.0
         self.model_version = ""
         """Another value: the provider changed its model under the same name."""
+        self.cohere_forms = {"float", "base64"}
         self.client_gone = threading.Event()
         self.in_flight = self.most_in_flight = 0
         self._loop = asyncio.new_event_loop()
@@ -250,6 +251,8 @@ class ProviderStub:
     def _embeddings(self, seen: Seen, model: str, fault: str) -> tuple[int, bytes, dict[str, str]]:
         body = seen.body
         cohere = seen.path.startswith("/v2")
+        if cohere and not set(body["embedding_types"]) <= self.cohere_forms:
+            return 400, _error("embedding_types has a value that is not known"), {}
         texts: list[str] = body["texts"] if cohere else body["input"]
         counts = [max(1, len(text.split())) for text in texts]
         if max(counts, default=0) > self.max_tokens:
@@ -315,12 +318,18 @@ def _openai_body(rows: list[tuple[int, np.ndarray]], tokens: int, body: dict[str
 def _cohere_body(rows: list[tuple[int, np.ndarray]], tokens: int, body: dict[str, Any]) -> bytes:
     answer = {
         "id": "1",
-        "embeddings": {"float": [vector.tolist() for _, vector in rows]},
+        "embeddings": {
+            form: [_cohere_form(form, vector) for _, vector in rows] for form in body["embedding_types"]
+        },
         "texts": body["texts"],
         "response_type": "embeddings_by_type",
         "meta": {"api_version": {"version": "2"}, "billed_units": {"input_tokens": tokens}},
     }
     return json.dumps(answer).encode()
+
+
+def _cohere_form(form: str, vector: np.ndarray) -> Any:
+    return base64.b64encode(vector.astype("<f4").tobytes()).decode() if form == "base64" else vector.tolist()
 
 
 def _model(seen: Seen) -> str:

@@ -49,10 +49,18 @@ def test_estimate_of_nothing_is_nothing() -> None:
 
 
 @pytest.mark.model
-@pytest.mark.parametrize("text", [TEXT, *SCRIPTS])
-def test_estimate_is_not_below_the_count_of_a_real_vocabulary(text: str, default_model_folder: Path) -> None:
+def test_estimate_of_prose_is_above_the_count_of_a_real_vocabulary(default_model_folder: Path) -> None:
     real = open_tokenizer(default_model_folder, model="m", max_tokens=256, lower_case=True)
-    assert estimated_tokens(text) >= real.count([text])[0]
+    assert 1.0 <= estimated_tokens(TEXT) / real.count([TEXT])[0] <= 1.6
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("text", SCRIPTS)
+def test_estimate_is_hardly_below_the_count_of_a_vocabulary_for_other_texts(
+    text: str, default_model_folder: Path
+) -> None:
+    real = open_tokenizer(default_model_folder, model="m", max_tokens=256, lower_case=True)
+    assert estimated_tokens(text) >= 0.9 * real.count([text])[0]
 
 
 @pytest.mark.parametrize("chunker", ["sentence", "paragraph", "markdown", "window"])
