@@ -24,14 +24,20 @@ class OpenIndexes:
         self._by_use: dict[Indexer, None] = {}
         """The least recently used first; some may be closed already."""
         self._closer = ThreadPoolExecutor(1, "close-index")
+        self._thread: threading.Thread | None = None
         self._closing = False
+        self._tried: set[Indexer] = set()
+        """Those that were not idle since they were last used."""
         self._stopped = False
 
     def used(self, indexer: Indexer) -> None:
         """A use of this index has ended."""
+        if threading.current_thread() is self._thread:  # flushing an index before it closes it
+            return
         with self._lock:
             self._by_use.pop(indexer, None)
             self._by_use[indexer] = None
+            self._tried.discard(indexer)
             if len(self._by_use) <= self._limit or self._closing or self._stopped:
                 return
             self._closing = True
@@ -44,22 +50,23 @@ class OpenIndexes:
         self._closer.shutdown()
 
     def _close_least_used(self) -> None:
-        tried: set[Indexer] = set()
-        while indexer := self._least_used(tried):
-            tried.add(indexer)
+        self._thread = threading.current_thread()
+        while indexer := self._least_used():
             try:
                 indexer.rest()
             except Exception:
                 # A full disk, say: it stays open, nothing is lost, and a later use of any index tries again.
                 _log.exception("an index that nobody uses could not be closed")
 
-    def _least_used(self, tried: set[Indexer]) -> Indexer | None:
+    def _least_used(self) -> Indexer | None:
         """The next one to try, or None when enough are closed, or all have been tried."""
         with self._lock:
             self._by_use = {indexer: None for indexer in self._by_use if indexer.is_open}
             if len(self._by_use) > self._limit and not self._stopped:
                 for indexer in self._by_use:
-                    if indexer not in tried:
+                    if indexer not in self._tried:
+                        self._tried.add(indexer)
                         return indexer
+            self._tried.clear()
             self._closing = False
             return None
