@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -195,6 +196,17 @@ def test_rate_limit_that_stays_is_an_error_within_the_total_time(stub: ProviderS
     assert len(stub.seen) >= 2
 
 
+def test_rate_limit_for_an_hour_is_an_error_at_once_and_nothing_more_is_sent(
+    embedder: Embedder, stub: ProviderStub
+) -> None:
+    stub.retry_after_s = 3600
+    stub.faults.append("429-retry-after")
+    for _ in range(2):
+        with pytest.raises(ProviderRateLimited, match="there"):
+            vectors(embedder)
+    assert len(stub.seen) == 1
+
+
 def test_slow_bytes_end_with_the_time_limit(stub: ProviderStub, kind: ProviderKind) -> None:
     stub.always = "slow"
     providers = {"there": provider_settings(stub, kind, timeout_s=0.3, total_timeout_s=0.5)}
@@ -368,13 +380,19 @@ def test_wrong_key_is_an_error_that_does_not_show_it(stub: ProviderStub, kind: P
     assert len(stub.seen) == 1
 
 
-def test_secrets_are_in_no_log(stub: ProviderStub, kind: ProviderKind, capfd: pytest.CaptureFixture[str]) -> None:
+def test_secrets_are_in_no_log(
+    stub: ProviderStub,
+    kind: ProviderKind,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG)
     providers = {"there": provider_settings(stub, kind)}
     with opened(providers, "there", KINDS[kind], dimensions=DIMENSIONS[KINDS[kind]]) as embedder:
         stub.faults.extend(["500", "429", "cut"])
         vectors(embedder)
     written = capfd.readouterr()
-    assert stub.key not in written.out + written.err
+    assert stub.key not in written.out + written.err + caplog.text
     assert stub.key not in repr(providers)
 
 

@@ -204,6 +204,17 @@ def test_fallback_answers_when_the_provider_is_down(stub: ProviderStub, other: P
     assert "azure" in {spent.provider for spent in meter.spent}
 
 
+def test_secrets_in_an_address_are_not_shown(stub: ProviderStub) -> None:
+    given = provider_settings(stub, "openai-compatible", url="http://ada:s3cret@127.0.0.1:9/v1")
+    assert "s3cret" not in repr(given)
+    with (
+        opened({"own": given}, "own", "small", dimensions=16) as embedder,
+        pytest.raises(ProviderUnavailable) as caught,
+    ):
+        embedder.embed(["text"], role="document", deadline=Deadline(3.0))
+    assert "s3cret" not in str(caught.value)
+
+
 def test_fallback_is_not_used_for_what_the_provider_refuses(stub: ProviderStub, other: ProviderStub) -> None:
     with opened(fallbacks(stub, other), "openai", SMALL) as embedder:
         stub.always = "400"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -73,8 +74,10 @@ class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     total_timeout_s: _Positive = 120.0
 
     def shown(self) -> dict[str, object]:
-        """What was set, as JSON; a secret's value is "set"."""
+        """What was set, as JSON; a secret's value is "set", and who logs in is left out of the address."""
         given = {name: value for name, value in msgspec.structs.asdict(self).items() if value}
+        if self.url:
+            given["url"] = re.sub("//[^/@]*@", "//***@", self.url)
         return given | {name: "set" for name in ("api_key", "entra_token") if name in given}
 
     def __repr__(self) -> str:

@@ -18,7 +18,7 @@ from embedhouse.domain.models import ProviderSettings
 from embedhouse.domain.spaces import Role
 from embedhouse.models.remote.answers import Answer, Row
 from embedhouse.models.remote.api import EmbeddingApi
-from embedhouse.models.remote.failures import CallFailed, without_secrets
+from embedhouse.models.remote.failures import CallFailed, secrets_of, without_secrets
 
 if TYPE_CHECKING:
     from cohere import AsyncClientV2, EmbedByTypeResponse
@@ -61,7 +61,7 @@ class CohereApi:
 
     def __init__(self, name: str, settings: ProviderSettings, client: AsyncClientV2, served_model: str) -> None:
         self._name = name
-        self._secrets = (settings.api_key,)
+        self._secrets = secrets_of(settings)
         self._client = client
         self._model = served_model
         self._forms: tuple[str, ...] = _BOTH

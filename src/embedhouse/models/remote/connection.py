@@ -46,11 +46,7 @@ class Connection:
         self._api = api
         self._meter = meter
         self._breaker = Breaker()
-        self._pace = Pace(
-            requests_per_minute=settings.requests_per_minute,
-            tokens_per_minute=settings.tokens_per_minute,
-            max_concurrency=settings.max_concurrency,
-        )
+        self._pace = Pace(settings)
 
     @property
     def most_tokens_at_once(self) -> float:

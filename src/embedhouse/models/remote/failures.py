@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from urllib.parse import urlsplit
 
 from embedhouse.domain.errors import (
     EmbedhouseError,
@@ -13,9 +14,9 @@ from embedhouse.domain.errors import (
     ProviderUnavailable,
     UnknownModel,
 )
-from embedhouse.domain.models import ProviderKind
+from embedhouse.domain.models import ProviderKind, ProviderSettings
 
-__all__ = ["CallFailed", "key_remedy", "without_secrets"]
+__all__ = ["CallFailed", "key_remedy", "secrets_of", "without_secrets"]
 
 _RATE_LIMITED = 429
 _UNAUTHORIZED = frozenset({401, 402, 403})
@@ -86,9 +87,15 @@ def key_remedy(provider: str, kind: ProviderKind) -> str:
     return f"Set {variable}{own}."
 
 
+def secrets_of(settings: ProviderSettings) -> tuple[str, ...]:
+    """What of a provider's settings may never be shown."""
+    parts = (settings.api_key, settings.entra_token, urlsplit(settings.url).password)
+    return tuple(part for part in parts if part)
+
+
 def without_secrets(text: str, secrets: Iterable[str]) -> str:
     """A provider's words as they may be shown: some echo the key that they refuse."""
-    for secret in filter(None, secrets):
+    for secret in secrets:
         text = text.replace(secret, "***")
     words = " ".join(text.split())
     return words if len(words) <= _SHOWN_CHARACTERS else words[:_SHOWN_CHARACTERS] + "..."

@@ -10,7 +10,7 @@ import structlog
 
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.embeddings import Embeddings, TokenEmbeddings, Vectors
-from embedhouse.domain.errors import InvalidSetting, ProviderError, ProviderUnavailable
+from embedhouse.domain.errors import EmbedhouseError, InvalidSetting, ProviderError, ProviderUnavailable
 from embedhouse.domain.spaces import Lane, Role, Space
 from embedhouse.models.remote.embedder import RemoteEmbedder
 from embedhouse.models.remote.tokens import ProviderTokenizer
@@ -99,8 +99,8 @@ class FallbackEmbedder:
         try:
             found = self._first.embed(_CANARIES, role="document", lane="bulk", deadline=deadline)
             self._canaries = found.vectors
-        except ProviderUnavailable:
-            return  # asked again after the next answer
+        except EmbedhouseError:
+            return  # tried again after the next answer; what was asked for is answered
         finally:
             self._lock.release()
 

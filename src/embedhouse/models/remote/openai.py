@@ -19,7 +19,7 @@ from embedhouse.domain.models import ProviderSettings
 from embedhouse.domain.spaces import Role
 from embedhouse.models.remote.answers import Answer, Row
 from embedhouse.models.remote.api import EmbeddingApi
-from embedhouse.models.remote.failures import CallFailed, without_secrets
+from embedhouse.models.remote.failures import CallFailed, secrets_of, without_secrets
 
 if TYPE_CHECKING:
     from openai import APIStatusError, AsyncOpenAI
@@ -79,7 +79,7 @@ class OpenAIApi:
         encoding: Literal["float", "base64"],
     ) -> None:
         self._name = name
-        self._secrets = (settings.api_key, settings.entra_token)
+        self._secrets = secrets_of(settings)
         self._client = client
         self._model = served_model
         self._encoding = encoding

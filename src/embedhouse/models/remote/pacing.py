@@ -7,7 +7,9 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
+from embedhouse.domain.models import ProviderSettings
 from embedhouse.domain.spaces import Lane
+from embedhouse.models.remote.failures import CallFailed
 from embedhouse.models.remote.quota import Quota, Ticket
 from embedhouse.models.remote.rate_headers import read_limits
 
@@ -46,12 +48,13 @@ class Pace:
     one after the other, and none while a query waits for its own.
     """
 
-    def __init__(self, *, requests_per_minute: int, tokens_per_minute: int, max_concurrency: int) -> None:
-        self.requests = Quota(requests_per_minute)
-        self.tokens = Quota(tokens_per_minute)
+    def __init__(self, settings: ProviderSettings) -> None:
+        self.requests = Quota(settings.requests_per_minute)
+        self.tokens = Quota(settings.tokens_per_minute)
+        self._longest_wait_s = settings.total_timeout_s
         self._slots: dict[Lane, asyncio.Semaphore] = {
-            "bulk": asyncio.Semaphore(max_concurrency),
-            "interactive": asyncio.Semaphore(max_concurrency),
+            "bulk": asyncio.Semaphore(settings.max_concurrency),
+            "interactive": asyncio.Semaphore(settings.max_concurrency),
         }
         self._first = asyncio.Lock()
         self._knows = False
@@ -66,7 +69,10 @@ class Pace:
 
     @asynccontextmanager
     async def turn(self, tokens: int, lane: Lane) -> AsyncIterator[Turn]:
-        """Wait until a request of so many tokens may be sent; the body sends it."""
+        """Wait until a request of so many tokens may be sent; the body sends it.
+
+        Errors: CallFailed where that would take longer than all tries of a request may.
+        """
         async with self._slots[lane]:
             if not self._knows:
                 async with self._first:
@@ -113,6 +119,8 @@ class Pace:
 
     async def _wait_for_limits(self, tokens: int, lane: Lane) -> Turn:
         while (wait_s := self._wait_s(tokens, lane)) > 0:
+            if wait_s > self._longest_wait_s:
+                raise CallFailed(f"it lets nothing through for {wait_s:.0f} s", status=429, final=True)
             # Answers to others may tell in the meantime that it takes longer, or less long.
             await asyncio.sleep(min(max(wait_s, _LEAST_SLEEP_S), _MOST_SLEEP_S))
         now = time.monotonic()

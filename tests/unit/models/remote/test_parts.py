@@ -181,7 +181,7 @@ def test_backoff_doubles_up_to_a_limit_with_jitter() -> None:
 
 
 def test_without_secrets_hides_keys_and_shortens() -> None:
-    shown = without_secrets("Incorrect key: sk-123\n" + "x" * 1000, ("sk-123", ""))
+    shown = without_secrets("Incorrect key: sk-123\n" + "x" * 1000, ("sk-123",))
     assert "sk-123" not in shown
     assert "***" in shown
     assert len(shown) < 400
