@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import subprocess
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from embedhouse import Document, Embedhouse
 from embedhouse.domain import errors
 from embedhouse.domain.error_status import status_of
+from embedhouse.settings import Settings
 
 from .doors import SHELL, Door, HttpDoor, PythonDoor, ShellDoor, shell_environ
 
@@ -92,7 +94,8 @@ def test_embed_refuses_text_without_meaning(door: Door, text: str) -> None:
 
 
 def _embed(door: Door, text: str) -> dict[str, Any]:
-    if isinstance(door, ShellDoor) and "\0" in text:  # no argument of a process can hold one
+    # No argument of a process can hold a NUL byte, or be this long.
+    if isinstance(door, ShellDoor) and ("\0" in text or len(text) > 100_000):
         return dict(door.run("embed", "-", stdin=text.encode()))
     return door.embed([text])
 
@@ -123,6 +126,44 @@ def _upsert(door: Door, *parts: dict[str, str]) -> None:
         door.call("POST", "/collections/twice/documents", {"documents": rows})
     elif isinstance(door, PythonDoor):
         door.house.documents.upsert("twice", [Document(**row) for row in rows])
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+def test_numbers_that_are_none_are_refused_everywhere(door: Door, number: float) -> None:
+    for bad in ({"floor": number}, {"floor": {"$gte": number}}, {"floor": {"$in": [1, number]}}):
+        with pytest.raises(errors.InvalidInput, match=r"NaN|Infinity"):
+            door.search("notes", "the door", filter=bad)
+    with pytest.raises(errors.InvalidInput, match=r"NaN|Infinity"):
+        door.update_metadata("notes", "r1", {"floor": number})
+    assert door.document("notes", "r1")["metadata"]["floor"] == 2
+
+
+def test_index_names_a_text_over_the_limit_and_takes_the_rest(door: Door, tmp_path: Path) -> None:
+    limit = Settings().max_text_bytes
+    with (tmp_path / "long.txt").open("wb") as file:
+        file.truncate(limit + 1)
+    (tmp_path / "short.txt").write_text("This one is short.")
+    (failure,) = door.index("long", tmp_path)["write"]["failures"]
+    assert (failure["code"], Path(failure["source"]).name) == ("too_large", "long.txt")
+    assert "50,000,000 bytes" in failure["message"]
+    assert "raise max_text_bytes" in failure["message"]
+    assert door.ids("long") == ["short.txt"]
+
+
+def test_embed_refuses_a_text_over_the_limit(door: Door) -> None:
+    text = "word " * (Settings().max_text_bytes // 5 + 1)
+    with pytest.raises(errors.TooLarge, match="raise"):
+        _embed(door, text)
+
+
+def test_upsert_refuses_a_text_over_the_limit_and_takes_the_rest(door: Door, bad_folder: Path) -> None:
+    if not isinstance(door, PythonDoor):
+        pytest.skip("the shell takes files alone (above), and HTTP no body of this size (above)")
+    door.index("long", bad_folder)
+    long = Document(id="long", text="word " * (Settings().max_text_bytes // 5 + 1))
+    report = door.house.documents.upsert("long", [long, Document(id="short", text="This one is short.")])
+    assert [(failure.id, failure.code) for failure in report.failures] == [("long", "too_large")]
+    assert report.added == 1
 
 
 def _shell(model: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:

@@ -23,14 +23,12 @@ from embedhouse.api.requests import (
     check_count,
     document_id,
     parse_filter,
-    within_length,
 )
 from embedhouse.api.served import bulk, interactive, served_house
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.documents import Document
 from embedhouse.domain.errors import InvalidInput, UnknownDocument
 from embedhouse.domain.reports import DocumentPage, DocumentView, Failure, WriteReport
-from embedhouse.settings import Settings
 
 if TYPE_CHECKING:
     from embedhouse.house import House
@@ -54,9 +52,8 @@ async def upsert_documents(
 ) -> WriteReport:
     """Adds new documents and replaces those of the same id. What cannot go in is listed in `failures` with its
     reason; the rest goes in."""
-    settings = served_house(request).settings
-    check_count(len(data.documents), settings, what="The batch of documents")
-    documents, refused = _sort_out(data.documents, settings)
+    check_count(len(data.documents), served_house(request).settings, what="The batch of documents")
+    documents, refused = _sort_out(data.documents)
     if not documents and refused:
         return WriteReport(failures=refused)
     report = await bulk(
@@ -65,18 +62,9 @@ async def upsert_documents(
     return msgspec.structs.replace(report, failures=[*refused, *report.failures])
 
 
-def _sort_out(incoming: list[IncomingDocument], settings: Settings) -> tuple[list[Document], list[Failure]]:
-    documents: list[Document] = []
-    refused: list[Failure] = []
-    for one in incoming:
-        failure = one.failure
-        if one.document is not None:
-            failure = within_length(one.document, settings)
-        if failure is not None:
-            refused.append(failure)
-        elif one.document is not None:
-            documents.append(one.document)
-    return documents, refused
+def _sort_out(incoming: list[IncomingDocument]) -> tuple[list[Document], list[Failure]]:
+    documents = [one.document for one in incoming if one.document is not None]
+    return documents, [one.failure for one in incoming if one.failure is not None]
 
 
 @get("/collections/{name:str}/documents", summary="List documents", tags=_TAGS, responses=failures(404))

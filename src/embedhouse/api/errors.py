@@ -111,7 +111,9 @@ def _of_framework(error: HTTPException, method: str, path: str) -> ErrorDetail:
     if error.status_code == 405:
         return ErrorDetail(code=code, message=f"{path} does not answer {method}. The page at / lists all routes.")
     if error.status_code == 413:
-        return ErrorDetail(code=code, message="The body is over the limit (max_body_bytes). Send smaller batches.")
+        return ErrorDetail(
+            code=code, message="The body is over the limit (max_body_bytes). Send smaller batches, or raise it."
+        )
     if isinstance(error.extra, list) and error.extra:
         return ErrorDetail(
             code=code, message="; ".join(map(_problem, error.extra)), fields={"problems": error.extra}

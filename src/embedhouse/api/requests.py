@@ -13,7 +13,7 @@ from litestar.datastructures import State
 from litestar.types import HTTPScope
 
 from embedhouse.api.bodies import IncomingDocument
-from embedhouse.domain.documents import Document
+from embedhouse.domain.documents import Document, check_length
 from embedhouse.domain.errors import EmbedhouseError, InvalidFilter, InvalidInput, InvalidText, TooLarge
 from embedhouse.domain.reports import Failure
 from embedhouse.settings import Settings
@@ -22,14 +22,12 @@ __all__ = [
     "TAKES_ANY_TEXT",
     "ApiRequest",
     "check_count",
-    "check_length",
     "check_texts",
     "decode_document",
     "document_id",
     "model_name",
     "parse_filter",
     "route_without_id",
-    "within_length",
 ]
 
 TAKES_ANY_TEXT = "takes_any_text"
@@ -143,7 +141,7 @@ def check_texts(texts: Iterable[str], settings: Settings) -> list[str]:
         raise InvalidInput(reason="There is no text. Send at least one.")
     check_count(len(checked), settings, what="The batch of texts")
     for place, text in enumerate(checked):
-        check_length(text, settings, what=f"Text {place}")
+        check_length(text, settings.max_text_bytes, f"Text {place}")
     return checked
 
 
@@ -151,22 +149,3 @@ def check_count(count: int, settings: Settings, *, what: str) -> None:
     """Errors: TooLarge for more than `max_batch`."""
     if count > settings.max_batch:
         raise TooLarge(what=what, size=count, limit=settings.max_batch, remedy="Send several smaller batches.")
-
-
-def check_length(text: str, settings: Settings, *, what: str) -> None:
-    """Errors: TooLarge for more than `max_text_bytes` in UTF-8."""
-    limit = settings.max_text_bytes
-    if 4 * len(text) <= limit:
-        return
-    size = len(text.encode("utf-8", "surrogatepass"))
-    if size > limit:
-        raise TooLarge(what=what, size=f"{size} bytes", limit=f"{limit} bytes", remedy="Split it.")
-
-
-def within_length(document: Document, settings: Settings) -> Failure | None:
-    """The failure of a document whose text is too long; None for the others."""
-    try:
-        check_length(document.text, settings, what=f"The text of document {document.id!r}")
-    except TooLarge as error:
-        return Failure(id=document.id, source=document.source, code=error.code, message=str(error))
-    return None

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
 
 from litestar import Response, get, post
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from embedhouse.api.bodies import MoreLike, Pairs, Recommend, SearchRequest
 from embedhouse.api.errors import failures
-from embedhouse.api.requests import ApiRequest, check_length, parse_filter
+from embedhouse.api.requests import ApiRequest, parse_filter
 from embedhouse.api.served import bulk, interactive, served_house
+from embedhouse.domain.deadline import Deadline
+from embedhouse.domain.documents import check_length
 from embedhouse.domain.hits import Mode, SearchQuery, SearchResult
 from embedhouse.domain.reports import SimilarPair
+
+if TYPE_CHECKING:
+    from embedhouse.house import House
 
 __all__ = ["ROUTES"]
 
@@ -20,13 +26,12 @@ _TAGS = ["Search"]
 
 
 async def _search(request: ApiRequest, collection: str, query: SearchQuery) -> Response[SearchResult]:
-    check_length(query.text, served_house(request).settings, what="The query")
-    return _timed(
-        await interactive(request, lambda house, deadline: house.search(collection, query, deadline=deadline))
-    )
+    check_length(query.text, served_house(request).settings.max_text_bytes, "The query")
+    return await _answer(request, lambda house, deadline: house.search(collection, query, deadline=deadline))
 
 
-def _timed(result: SearchResult) -> Response[SearchResult]:
+async def _answer(request: ApiRequest, work: Callable[[House, Deadline], SearchResult]) -> Response[SearchResult]:
+    result = await interactive(request, work)
     stages = ", ".join(f"{stage};dur={ms:.2f}" for stage, ms in result.timings_ms.items())
     return Response(result, headers={"Server-Timing": stages} if stages else None)
 
@@ -77,13 +82,11 @@ async def search(request: ApiRequest, data: JSONBody[SearchRequest]) -> Response
 )
 async def more_like(request: ApiRequest, name: FromPath[str], data: JSONBody[MoreLike]) -> Response[SearchResult]:
     """Neighbours of the document's own vector, itself left out."""
-    return _timed(
-        await interactive(
-            request,
-            lambda house, deadline: house.search.more_like(
-                name, data.document_id, k=data.k, filter=data.filter, documents=data.documents, deadline=deadline
-            ),
-        )
+    return await _answer(
+        request,
+        lambda house, deadline: house.search.more_like(
+            name, data.document_id, k=data.k, filter=data.filter, documents=data.documents, deadline=deadline
+        ),
     )
 
 
@@ -96,13 +99,11 @@ async def more_like(request: ApiRequest, name: FromPath[str], data: JSONBody[Mor
 )
 async def recommend(request: ApiRequest, name: FromPath[str], data: JSONBody[Recommend]) -> Response[SearchResult]:
     """Documents near what was liked and away from what was disliked."""
-    return _timed(
-        await interactive(
-            request,
-            lambda house, deadline: house.search.recommend(
-                name, liked=data.liked, disliked=data.disliked, k=data.k, filter=data.filter, deadline=deadline
-            ),
-        )
+    return await _answer(
+        request,
+        lambda house, deadline: house.search.recommend(
+            name, liked=data.liked, disliked=data.disliked, k=data.k, filter=data.filter, deadline=deadline
+        ),
     )
 
 

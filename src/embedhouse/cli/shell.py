@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
@@ -95,12 +95,16 @@ def _json_object(text: str, error: Callable[[str], Exception]) -> dict[str, Any]
     import json
 
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_constant=_refuse_constant)
     except ValueError as problem:
         raise error(f"it is not JSON ({problem})") from None
     if not isinstance(value, dict):
         raise error('it must be a JSON object such as {"year": {"$gte": 2020}}')
     return value
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number in JSON")
 
 
 def read_lines(texts: list[str] | None) -> list[str]:

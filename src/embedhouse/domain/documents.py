@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from embedhouse.domain.errors import InvalidText
+from embedhouse.domain.errors import InvalidText, TooLarge
 
 __all__ = [
     "Chunk",
@@ -15,6 +15,7 @@ __all__ = [
     "Document",
     "Metadata",
     "StoredChunk",
+    "check_length",
     "check_text",
     "content_hash",
     "embedded_text",
@@ -36,6 +37,20 @@ def check_text(text: str, where: str) -> None:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise InvalidText(where=where, reason=f"lone surrogate at character {error.start}") from None
+
+
+def check_length(text: str, limit_bytes: int, what: str) -> None:
+    """Raise `TooLarge` for a text of more bytes in UTF-8 than the limit."""
+    if 4 * len(text) <= limit_bytes:
+        return
+    size = len(text.encode("utf-8", "surrogatepass"))
+    if size > limit_bytes:
+        raise TooLarge(
+            what=what,
+            size=f"{size:,} bytes",
+            limit=f"{limit_bytes:,} bytes",
+            remedy="Split it into several, or raise max_text_bytes.",
+        )
 
 
 def content_hash(title: str, text: str) -> bytes:

@@ -10,14 +10,14 @@ import numpy as np
 
 from embedhouse.chunking.document_vectors import centroid_of_largest_cluster, mean_vector
 from embedhouse.domain.deadline import Deadline
-from embedhouse.domain.documents import Document, Metadata
-from embedhouse.domain.errors import InvalidInput, UnknownDocument
+from embedhouse.domain.documents import Document, Metadata, check_length
+from embedhouse.domain.errors import InvalidInput, TooLarge, UnknownDocument
 from embedhouse.domain.filters import Filter, matches, parse_filter
 from embedhouse.domain.models import attributed
-from embedhouse.domain.reports import DocumentPage, DocumentView, Wait, WriteReport
+from embedhouse.domain.reports import DocumentPage, DocumentView, Failure, Wait, WriteReport
 from embedhouse.house.collections import iso_time
 from embedhouse.house.shelf import OpenCollection, Shelf
-from embedhouse.ledger import chunks, documents
+from embedhouse.ledger import changes, chunks, documents
 from embedhouse.ledger.changes import Logged
 from embedhouse.ledger.documents import StoredDocument
 
@@ -30,8 +30,9 @@ _MAX_LIMIT = 1000
 class Documents:
     """Put documents in, take them out, look at them. Thread-safe."""
 
-    def __init__(self, shelf: Shelf) -> None:
+    def __init__(self, shelf: Shelf, max_text_bytes: int) -> None:
         self._shelf = shelf
+        self._max_text_bytes = max_text_bytes
         self._database = shelf.parts.database
 
     def upsert(
@@ -46,9 +47,15 @@ class Documents:
         found by searches too. Bad documents are `failures` of the report. Errors: UnknownCollection, DuplicateId.
         """
         opened = self._shelf.get(collection)
-        report, logged = opened.writer.upsert(batch)
+        fitting, too_long = self._fitting(batch)
+        report, logged = opened.writer.upsert(fitting)
+        report = msgspec.structs.replace(report, failures=[*too_long, *report.failures])
+        within = deadline or Deadline.never()
         with attributed(collection=collection):
-            return self._waited(opened, report, logged, wait, deadline or Deadline.never())
+            if wait == "indexed" and report.unchanged:
+                for unfinished in self._unfinished(opened, fitting):
+                    opened.finish(unfinished, within)
+            return self._waited(opened, report, logged, wait, within)
 
     def update_metadata(
         self,
@@ -137,6 +144,30 @@ class Documents:
         rows = np.stack([found[key] for key in sorted(found)])
         vector = mean_vector(rows) if kind == "mean" else centroid_of_largest_cluster(rows)
         return [float(value) for value in vector]
+
+    def _unfinished(self, opened: OpenCollection, batch: Sequence[Document]) -> Sequence[Logged]:
+        """What earlier writes of these documents logged and an index has not seen: a full disk, say, stopped it."""
+        found: Sequence[Logged] = []
+        with self._database.read() as ledger:
+            for each in opened.generations:
+                if changes.pending_count(ledger, each.generation.id):
+                    ids = [document.id for document in batch]
+                    known = documents.known_documents(ledger, opened.collection.id, ids)
+                    keys = chunks.keys_of(ledger, each.generation.id, [one.pk for one in known.values()])
+                    found = [*found, *changes.unseen(ledger, each.generation.id, keys)]
+        return found
+
+    def _fitting(self, batch: Sequence[Document]) -> tuple[Sequence[Document], Sequence[Failure]]:
+        fitting, too_long = [], []
+        for document in batch:
+            try:
+                check_length(document.text, self._max_text_bytes, f"The text of document {document.id!r}")
+                fitting.append(document)
+            except TooLarge as error:
+                too_long.append(
+                    Failure(id=document.id, source=document.source, code=error.code, message=str(error))
+                )
+        return fitting, too_long
 
     def _waited(
         self, opened: OpenCollection, report: WriteReport, logged: Logged, wait: Wait, deadline: Deadline

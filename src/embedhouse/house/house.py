@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import msgspec
 
@@ -29,11 +29,13 @@ from embedhouse.indexing.compaction import compact, is_due
 from embedhouse.indexing.ingest import Ingest, Ingested
 from embedhouse.indexing.parts import Parts
 from embedhouse.ledger import documents
-from embedhouse.models.parity import Parity
 from embedhouse.models.store import ModelStore
 from embedhouse.settings import Settings
 from embedhouse.sources import FileSource, ReadSettings, open_source
 from embedhouse.telemetry import COUNTERS, STAGES
+
+if TYPE_CHECKING:
+    from embedhouse.models.parity import Parity
 
 __all__ = ["House"]
 
@@ -51,7 +53,7 @@ class House:
         self._shelf = Shelf(parts, settings.open_indexes)
         self._executor = ThreadPoolExecutor(_SEARCH_THREADS, "search")
         self.collections = Collections(self._shelf, settings)
-        self.documents = Documents(self._shelf)
+        self.documents = Documents(self._shelf, settings.max_text_bytes)
         self.search = Search(self._shelf, self._executor)
         self.models = Models(self._shelf, store, settings, check_model)
         self._url: str | None = None

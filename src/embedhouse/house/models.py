@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import msgspec
 import numpy as np
 
 from embedhouse.domain.collections import LexicalSettings
 from embedhouse.domain.deadline import Deadline
-from embedhouse.domain.documents import check_text
+from embedhouse.domain.documents import check_length, check_text
 from embedhouse.domain.embeddings import Embeddings, TokenEmbeddings
 from embedhouse.domain.errors import CapabilityMissing, InvalidInput
 from embedhouse.domain.models import ModelChoice
@@ -18,11 +18,13 @@ from embedhouse.domain.reports import Embedded, EmbedUsage, Granularity, ModelIn
 from embedhouse.domain.spaces import Lane, Role
 from embedhouse.house.shelf import Shelf
 from embedhouse.indexes.analyzer import bm25_weights
-from embedhouse.models.parity import Parity
 from embedhouse.models.progress import Progress, no_progress
 from embedhouse.models.store import ModelFiles, ModelStore
 from embedhouse.ports import Embedder
 from embedhouse.settings import Settings
+
+if TYPE_CHECKING:
+    from embedhouse.models.parity import Parity
 
 __all__ = ["EmbedOptions", "Models"]
 
@@ -70,10 +72,11 @@ class Models:
     ) -> Embedded:
         """Embeddings in the order of the texts: a vector each, a vector for each token, or a weight for each term.
 
-        Errors: InvalidText, UnknownModel and those of the model, CapabilityMissing, UnknownCollection.
+        Errors: InvalidText, TooLarge, UnknownModel and those of the model, CapabilityMissing, UnknownCollection.
         """
         options = EmbedOptions(model=model, precision=precision, dimensions=dimensions, collection=collection)
         within = deadline or Deadline.never()
+        self._check_lengths(texts)
         if granularity == "sparse":
             return self._sparse(texts, options)
         embedder = self._embedder(options)
@@ -98,6 +101,7 @@ class Models:
         """The same as arrays: see domain.embeddings.Embeddings."""
         options = EmbedOptions(model=model, precision=precision, dimensions=dimensions, collection=collection)
         within = deadline or Deadline.never()
+        self._check_lengths(texts)
         return self._embedder(options).embed(texts, role=role, lane=lane, deadline=within)
 
     def decode(
@@ -140,6 +144,10 @@ class Models:
     def check(self, name: str | None = None, *, precision: str | None = None) -> Parity:
         """Compare what the model computes here with a reference, and say which reference."""
         return self._check(name or self._settings.model, precision or self._settings.precision)
+
+    def _check_lengths(self, texts: Sequence[str]) -> None:
+        for number, text in enumerate(texts):
+            check_length(text, self._settings.max_text_bytes, f"Text {number}")
 
     def _embedder(self, options: EmbedOptions) -> Embedder:
         if options.collection is not None:

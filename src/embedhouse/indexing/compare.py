@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -79,6 +80,8 @@ def stored_diff(ledger: Connection, generation_id: int, document_pk: int, cut: S
 def as_json(document_id: str, metadata: Metadata) -> Metadata:
     """The metadata as it comes back from the ledger: dates as ISO 8601 strings, tuples and sets as lists."""
     try:
+        if not _is_finite(metadata):
+            raise ValueError("NaN and infinity are no numbers in it")
         encoded = msgspec.json.encode(metadata)
         if b"\\u0000" in encoded:
             raise InvalidInput(reason=f"The metadata of document {document_id!r} holds a NUL byte.")
@@ -114,6 +117,15 @@ def _checked(document: Document) -> Document:
     if document.title:
         check_text(document.title + ".", f"of the title of document {document.id!r}")
     return msgspec.structs.replace(document, metadata=as_json(document.id, document.metadata))
+
+
+def _is_finite(value: object) -> bool:
+    """Whether every number in it is one. The encoder would write null for those that are not."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, dict):
+        return all(map(_is_finite, value.values()))
+    return not isinstance(value, list | tuple | set | frozenset) or all(map(_is_finite, value))
 
 
 def _is_same(document: Document, content_hash: bytes, known: KnownDocument | None) -> bool:

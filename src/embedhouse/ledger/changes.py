@@ -32,6 +32,7 @@ __all__ = [
     "pending_count",
     "replay_all",
     "replays",
+    "unseen",
 ]
 
 Action = Literal["upsert", "delete", "metadata"]
@@ -99,6 +100,25 @@ def pending_count(connection: Connection, generation_id: int) -> int:
     """How many changes the index has not seen."""
     where = (t.change.c.generation_id == generation_id, t.change.c.state.in_((t.PENDING, t.REPLAY)))
     return int(connection.execute(select(func.count()).select_from(t.change).where(*where)).scalar_one())
+
+
+def unseen(connection: Connection, generation_id: int, keys: Sequence[int]) -> list[Logged]:
+    """What is logged of these chunks and the index has not seen, as ranges."""
+    seqs: list[int] = []
+    for block in blocks(keys):
+        where = (
+            t.change.c.generation_id == generation_id,
+            t.change.c.state.in_((t.PENDING, t.REPLAY)),
+            t.change.c.chunk_key.in_(block),
+        )
+        seqs.extend(connection.execute(select(t.change.c.seq).where(*where)).scalars())
+    ranges: list[Logged] = []
+    for seq in sorted(seqs):
+        if ranges and ranges[-1].upto == seq - 1:
+            ranges[-1] = Logged(ranges[-1].after, seq)
+        else:
+            ranges.append(Logged(seq - 1, seq))
+    return ranges
 
 
 def last_seq(connection: Connection) -> int:

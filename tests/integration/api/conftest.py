@@ -18,13 +18,12 @@ from litestar.testing import TestClient
 from embedhouse.api.app import create_app
 from embedhouse.api.server import HouseServer
 from embedhouse.domain.collections import ChunkingSettings, LexicalSettings
-from embedhouse.domain.documents import Document, check_text
+from embedhouse.domain.documents import Document, check_length, check_text
 from embedhouse.domain.embeddings import Embeddings
 from embedhouse.domain.errors import (
     CollectionExists,
     InvalidFilter,
     InvalidInput,
-    InvalidText,
     TooLarge,
     UnknownCollection,
     UnknownDocument,
@@ -53,6 +52,7 @@ from embedhouse.settings import Settings
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 DIMENSIONS = 8
+MAX_TEXT_BYTES = 2_000
 
 
 def vector_of(text: str) -> list[float]:
@@ -116,8 +116,9 @@ class FakeDocuments:
         failures, added = [], 0
         for document in documents:
             try:
+                check_length(document.text, MAX_TEXT_BYTES, f"The text of document {document.id!r}")
                 check_text(document.text, f"of document {document.id!r}")
-            except InvalidText as error:
+            except InvalidInput as error:
                 failures.append(Failure(id=document.id, code=error.code, message=str(error)))
                 continue
             added += document.id not in held
@@ -406,7 +407,7 @@ def house() -> FakeHouse:
 
 @pytest.fixture
 def settings() -> Settings:
-    return Settings(max_batch=5, max_body_bytes=100_000, max_text_bytes=2_000, request_timeout_s=5.0)
+    return Settings(max_batch=5, max_body_bytes=100_000, max_text_bytes=MAX_TEXT_BYTES, request_timeout_s=5.0)
 
 
 @pytest.fixture

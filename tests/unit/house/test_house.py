@@ -17,12 +17,14 @@ from embedhouse.domain.errors import (
     Cancelled,
     CollectionExists,
     Conflict,
+    DiskFull,
     DuplicateId,
     InvalidInput,
     UnknownCollection,
     UnknownDocument,
 )
 from embedhouse.house import House
+from embedhouse.indexes.qdrant import QdrantEdgeIndex
 from embedhouse.ledger import chunks, collections
 
 LONG = "One two three four. " * 30
@@ -106,6 +108,8 @@ def test_upsert_with_an_id_twice_is_refused_whole(house: House) -> None:
         (_document("x", when=object()), "invalid_input"),
         (_document("x", name="a\x00"), "invalid_input"),
         (_document("x", name="\ud800"), "invalid_input"),
+        (_document("x", score=float("nan")), "invalid_input"),
+        (_document("x", scores={"all": [1.0, float("inf")]}), "invalid_input"),
     ],
 )
 def test_bad_document_is_a_failure_and_the_rest_goes_in(house: House, bad: Document, code: str) -> None:
@@ -168,6 +172,22 @@ def test_accepted_write_is_indexed_soon(house: House) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.02)
     assert house.status().clean
+
+
+def test_write_that_is_tried_again_is_indexed_then(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise DiskFull(path="disk")
+
+    documents = [_document(f"d{n}", f"A zebra {n}.") for n in range(3)]
+    with monkeypatch.context() as patched:
+        patched.setattr(QdrantEdgeIndex, "write", full)
+        for _ in range(2):  # the second time they stand in the ledger as they are
+            with pytest.raises(DiskFull):
+                house.documents.upsert("notes", documents)
+    assert not house.status().clean
+    assert house.documents.upsert("notes", documents).unchanged == 3
+    assert house.status().clean
+    assert len(house.search("notes", "zebra", mode="lexical").hits) == 3
 
 
 def test_document_deleted_while_it_is_embedded_does_not_come_back(tmp_path: Path) -> None:
