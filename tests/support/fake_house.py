@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from embedhouse.cache.embedder import CachedEmbedder
-from embedhouse.cache.sqlite import SqliteVectorCache
 from embedhouse.chunking.chunkers import make_chunker
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.documents import check_text
@@ -21,10 +21,12 @@ from embedhouse.indexes.qdrant import QdrantEdgeIndex
 from embedhouse.indexing.parts import Parts
 from embedhouse.ledger.database import Database
 from embedhouse.models.parity import Parity
+from embedhouse.models.spaces import GuardedEmbedder, SpaceStates
 from embedhouse.models.store import ModelStore
 from embedhouse.settings import load_settings
+from embedhouse.wiring.caches import cache_choice, needed_by_indexes, open_cache
 from embedhouse.wiring.child import build_in_child
-from embedhouse.wiring.paths import cache_path, ledger_path
+from embedhouse.wiring.paths import ledger_path
 
 DIMENSIONS = 16
 SPACE = Space(
@@ -84,20 +86,26 @@ def vector_of(text: str, dimensions: int = DIMENSIONS) -> np.ndarray:
 
 
 def open_fake_house(home: Path, embedder: HashEmbedder | None = None, **given: object) -> House:
-    """The house in that folder, with these settings. The compaction's child is real too: it needs no model."""
+    """The house in that folder, with these settings. The compaction's child is real too: it needs no model. Given
+    `canary_hours`, the model is watched."""
     settings = load_settings({"home": home, "models_folder": home / "models", "offline": True, **given}, {})
-    cache = SqliteVectorCache(cache_path(home))
-    cached = CachedEmbedder(embedder or HashEmbedder(), cache)
+    database = Database(ledger_path(home))
+    cache = open_cache(cache_choice(settings), home, needed_by_indexes(database))
+    states = SpaceStates(database, settings.canary_hours if "canary_hours" in given else 0)
+    guarded = GuardedEmbedder(embedder or HashEmbedder(), states)
+    states.watch(guarded)
+    cached = CachedEmbedder(guarded, cache)
     parts = Parts(
         home=home,
-        database=Database(ledger_path(home)),
+        database=database,
         cache=cache,
         open_embedder=lambda choice: cached,
         open_index=lambda folder, dimensions, lexical: QdrantEdgeIndex.open(
             folder, dimensions=dimensions, lexical=lexical
         ),
         make_chunker=make_chunker,
-        build_in_child=build_in_child,
+        build_in_child=partial(build_in_child, cache=cache_choice(settings)),
+        spaces=states,
     )
     return House(parts, ModelStore(settings.models_folder, offline=True), settings, _no_parity)
 

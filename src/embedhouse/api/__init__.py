@@ -13,8 +13,10 @@ quotes and anything else survive.
 
     POST   /embed            {text? | texts?, role?, granularity?, model?, dimensions?, precision?, collection?}
                                                    200 Embedded
-    POST   /similarity       {a: [str], b: [str]}  200 {"similarities": [[float]]}: a row for each of `a`
+    POST   /similarity       {a: [str], b: [str], role?, model?, precision?, collection?}
+                                                   200 {"similarities": [[float]], "space"}: a row for each of `a`
     GET    /models                                 200 {"models": [ModelInfo]}
+    POST   /models/unfreeze  {model, accept?}      200 {"spaces": [SpaceInfo]}
     GET    /usage            ?by=day|provider|collection|caller|model&since=&until=&collection=&provider=&caller=
                                                    200 UsageReport
 
@@ -26,8 +28,8 @@ quotes and anything else survive.
     GET    /collections/{name}/near-duplicates     ?threshold=&limit=  200 {"pairs": [SimilarPair]}
 
     GET    /collections                            200 {"collections": [CollectionInfo]}
-    POST   /collections                            {name, model?, precision?, dimensions?, chunking?, lexical?,
-                                                   exist_ok?}
+    POST   /collections                            {name, model?, precision?, dimensions?, prompts?, chunking?,
+                                                   lexical?, exist_ok?}
                                                    201 CollectionInfo; `exist_ok` is the house's `ensure`
     GET    /collections/{name}                     200 CollectionInfo
     DELETE /collections/{name}                     204
@@ -40,7 +42,7 @@ quotes and anything else survive.
     PATCH  /collections/{name}/documents/{id}      {metadata, replace?}  200 DocumentView (without its text)
     DELETE /collections/{name}/documents/{id}      200 {"deleted": 1}
     POST   /collections/{name}/delete-documents    {ids?: [id], filter?}  200 {"deleted": int}
-    GET    /collections/{name}/vectors/{id}        ?kind=mean|centroid  200 {"vector": [float]}
+    GET    /collections/{name}/vectors/{id}        ?kind=mean|centroid  200 {"vector": [float], "space"}
 
     POST   /collections/{name}/index               {paths: [absolute path], read?: ReadSettings,
                                                    create?: CollectionOptions, prune?}: files on the server's
@@ -51,7 +53,8 @@ quotes and anything else survive.
     POST   /collections/{name}/index-plan          the same body; the stream ends in {"report": IndexPlan}: what
                                                    `index` would do and cost. Nothing is written or embedded
 
-    POST   /v1/embeddings, GET /v1/models, GET /v1/models/{id}      as OpenAI's, errors included
+    POST   /v1/embeddings, GET /v1/models, GET /v1/models/{id}      as OpenAI's, errors included; embeddings name
+                                                   their space in the header X-Embedhouse-Space
 
 Every error is `{"error": {"code", "message", "fields"}}` with the status of `domain/error_status.py`: `code` is the
 error's class (`EmbedhouseError.code`), `fields` what it was made with. Once there is an API key, in the settings

@@ -10,7 +10,7 @@ from msgspec import Meta
 from embedhouse.domain.collections import ChunkingSettings, LexicalSettings
 from embedhouse.domain.documents import Document, Metadata
 from embedhouse.domain.hits import FusionSettings, Mode
-from embedhouse.domain.reports import CollectionInfo, Failure, Granularity, ModelInfo, SimilarPair, Wait
+from embedhouse.domain.reports import CollectionInfo, Failure, Granularity, ModelInfo, SimilarPair, SpaceInfo, Wait
 from embedhouse.domain.spaces import Role
 
 __all__ = [
@@ -32,6 +32,8 @@ __all__ = [
     "SearchRequest",
     "Similarities",
     "SimilarityRequest",
+    "Spaces",
+    "Unfreeze",
     "UpsertDocuments",
     "VectorBody",
 ]
@@ -80,16 +82,21 @@ class EmbedRequest(_Request, frozen=True, kw_only=True):
 
 
 class SimilarityRequest(_Request, frozen=True, kw_only=True):
-    """Two lists of texts; each of `a` is compared with each of `b`."""
+    """Two lists of texts; each of `a` is compared with each of `b`. `collection`: with that collection's model."""
 
     a: Annotated[list[str], Meta(examples=[["river bank"]])]
     b: Annotated[list[str], Meta(examples=[["muddy shore", "bank deposit"]])]
+    role: Annotated[Role, Meta(description="Of both sides.")] = "document"
+    model: str | None = None
+    precision: str | None = None
+    collection: str | None = None
 
 
 class Similarities(msgspec.Struct, frozen=True, kw_only=True):
     """Cosines, one row for each text of `a`, one column for each of `b`."""
 
     similarities: list[list[float]]
+    space: str
 
 
 class SearchRequest(_Request, frozen=True, kw_only=True):
@@ -136,6 +143,13 @@ class CreateCollection(_Request, frozen=True, kw_only=True):
     model: str | None = None
     precision: str | None = None
     dimensions: int | None = None
+    prompts: Annotated[
+        dict[Role, str] | None,
+        Meta(
+            description="Role -> text put in front of what is embedded, in place of the model's own prompts.",
+            examples=[{"query": "query: ", "document": "passage: "}],
+        ),
+    ] = None
     chunking: ChunkingSettings | None = None
     lexical: LexicalSettings | None = None
     exist_ok: Annotated[bool, Meta(description="Answer with an existing collection of these options.")] = False
@@ -185,15 +199,29 @@ class Deleted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VectorBody(msgspec.Struct, frozen=True, kw_only=True):
-    """A document's vector."""
+    """A document's vector, and the space that it is in."""
 
     vector: list[float]
+    space: str
 
 
 class Models(msgspec.Struct, frozen=True, kw_only=True):
     """The models on this machine."""
 
     models: list[ModelInfo]
+
+
+class Unfreeze(_Request, frozen=True, kw_only=True):
+    """A model that was frozen, as `/status` names it. `accept`: even if its vectors are not what they were."""
+
+    model: str
+    accept: bool = False
+
+
+class Spaces(msgspec.Struct, frozen=True, kw_only=True):
+    """Spaces whose models are watched."""
+
+    spaces: list[SpaceInfo]
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):

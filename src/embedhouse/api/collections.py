@@ -40,6 +40,7 @@ async def create_collection(request: ApiRequest, data: JSONBody[CreateCollection
             model=data.model,
             precision=data.precision,
             dimensions=data.dimensions,
+            prompts=data.prompts,
             chunking=data.chunking,
             lexical=data.lexical,
             deadline=deadline,

@@ -148,10 +148,12 @@ async def get_vector(
 ) -> VectorBody:
     """One vector for the whole document, L2-normalised."""
     wanted = document_id(request)
-    vector = await interactive(
-        request, lambda house, deadline: house.documents.vector(name, wanted, kind=kind, deadline=deadline)
-    )
-    return VectorBody(vector=list(vector))
+
+    def work(house: House, deadline: Deadline) -> VectorBody:
+        vector = house.documents.vector(name, wanted, kind=kind, deadline=deadline)
+        return VectorBody(vector=list(vector), space=house.collections.get(name, deadline=deadline).space)
+
+    return await interactive(request, work)
 
 
 ROUTES = [

@@ -55,12 +55,22 @@ async def embed(request: ApiRequest, data: JSONBody[EmbedRequest]) -> Embedded:
 
 @post("/similarity", summary="Compare texts", tags=_TAGS, status_code=200, responses=failures())
 async def similarity(request: ApiRequest, data: JSONBody[SimilarityRequest]) -> Similarities:
-    """The cosine of each text of `a` with each of `b`."""
+    """The cosine of each text of `a` with each of `b`, all embedded with one role."""
     served = served_house(request)
     a, b = check_texts(data.a, served.settings), check_texts(data.b, served.settings)
 
     def work(house: House, deadline: Deadline) -> Similarities:
-        return Similarities(similarities=house.models.similarity(a, b, deadline=deadline))
+        space = house.models.space(model=data.model, precision=data.precision, collection=data.collection)
+        found = house.models.similarity(
+            a,
+            b,
+            role=data.role,
+            model=data.model,
+            precision=data.precision,
+            collection=data.collection,
+            deadline=deadline,
+        )
+        return Similarities(similarities=found, space=space.fingerprint)
 
     return await served.call(request, work, lane_for([*a, *b]))
 

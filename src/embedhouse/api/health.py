@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from litestar import Response, get
+from litestar import Response, get, post
 from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import JSONBody
 
-from embedhouse.api.bodies import Health, Models, Ready
+from embedhouse.api.bodies import Health, Models, Ready, Spaces, Unfreeze
 from embedhouse.api.errors import failures
 from embedhouse.api.requests import ApiRequest
-from embedhouse.api.served import interactive, served_house
+from embedhouse.api.served import bulk, interactive, served_house
 from embedhouse.domain.reports import HouseStatus
 
 __all__ = ["ROUTES"]
@@ -50,4 +51,19 @@ async def models(request: ApiRequest) -> Models:
     )
 
 
-ROUTES = [health, ready, status, models]
+@post(
+    "/models/unfreeze",
+    summary="Use a frozen model again",
+    tags=_TAGS,
+    status_code=200,
+    responses=failures(404, 409),
+)
+async def unfreeze(request: ApiRequest, data: JSONBody[Unfreeze]) -> Spaces:
+    """Fixed texts are embedded again; 409 if the vectors are not what they were, unless they are accepted."""
+    thawed = await bulk(
+        request, lambda house, deadline: house.spaces.unfreeze(data.model, accept=data.accept, deadline=deadline)
+    )
+    return Spaces(spaces=list(thawed))
+
+
+ROUTES = [health, ready, status, models, unfreeze]

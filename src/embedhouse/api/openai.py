@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 import numpy as np
-from litestar import get, post
+from litestar import Response, get, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import JSONBody
 from msgspec import Meta
@@ -21,6 +21,7 @@ from embedhouse.api.served import interactive, served_house
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.embeddings import Embeddings, Vectors
 from embedhouse.domain.errors import InvalidInput, UnknownModel
+from embedhouse.domain.spaces import Space
 
 if TYPE_CHECKING:
     from embedhouse.house import House
@@ -29,6 +30,7 @@ __all__ = ["ROUTES"]
 
 _TAGS = ["OpenAI"]
 _OWNER = "embedhouse"
+_SPACE_HEADER = "X-Embedhouse-Space"
 _STATUSES = (400, 401, 403, 404, 413, 422, 429, 500, 501, 503, 504, 507)
 
 EncodingFormat = Literal["float", "base64"]
@@ -69,7 +71,7 @@ class EmbeddingItem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """Tokens that the model read; none for what came from the vector cache."""
+    """Tokens of the input, as OpenAI counts them: those of texts that came from the vector cache too."""
 
     prompt_tokens: int
     total_tokens: int
@@ -108,8 +110,11 @@ def _failures() -> dict[int, ResponseSpec]:
 
 
 @post("/v1/embeddings", summary="Embeddings, as OpenAI's", tags=_TAGS, status_code=200, responses=_failures())
-async def create_embeddings(request: ApiRequest, data: JSONBody[EmbeddingsRequest]) -> EmbeddingsAnswer:
-    """The role is `document`: OpenAI's API knows no roles. For queries of asymmetric models use `/embed`."""
+async def create_embeddings(request: ApiRequest, data: JSONBody[EmbeddingsRequest]) -> Response[EmbeddingsAnswer]:
+    """The role is `document`: OpenAI's API knows no roles. For queries of asymmetric models use `/embed`.
+
+    The header `X-Embedhouse-Space` names the space.
+    """
     served = served_house(request)
     texts, token_ids = _split_input(data.input)
     if token_ids:
@@ -119,15 +124,17 @@ async def create_embeddings(request: ApiRequest, data: JSONBody[EmbeddingsReques
         check_texts(texts, served.settings)
     lane = lane_for(texts or token_ids)
 
-    def work(house: House, deadline: Deadline) -> Embeddings:
+    def work(house: House, deadline: Deadline) -> tuple[Embeddings, Space]:
         model = data.model or None
         wanted = house.models.decode(token_ids, model=model, deadline=deadline) if token_ids else texts
-        return house.models.embed_vectors(
+        found = house.models.embed_vectors(
             wanted, model=model, dimensions=data.dimensions, lane=lane, deadline=deadline
         )
+        return found, house.models.space(model=model, dimensions=data.dimensions)
 
-    found = await served.call(request, work, lane)
-    return _answer(found, data.model or served.settings.model, data.encoding_format)
+    found, space = await served.call(request, work, lane)
+    answer = _answer(found, data.model or served.settings.model, data.encoding_format)
+    return Response(answer, headers={_SPACE_HEADER: space.fingerprint})
 
 
 def _split_input(given: str | list[str | int | list[int]]) -> tuple[list[str], list[list[int]]]:

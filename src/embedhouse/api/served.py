@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,6 +15,7 @@ from embedhouse.api.bodies import Ready
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.errors import EmbedhouseError, NotReady
 from embedhouse.domain.spaces import Lane
+from embedhouse.domain.threads import ContextThreads
 from embedhouse.settings import Settings
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class ServedHouse:
         self.closing = False
         self._house: House | None = None
         self._ready = Ready(ready=False, reason="the house is opening")
-        self._pools = {lane: ThreadPoolExecutor(n, f"api-{lane}") for lane, n in _THREADS.items()}
+        self._pools = {lane: ContextThreads(n, f"api-{lane}") for lane, n in _THREADS.items()}
         self._jobs: set[Deadline] = set()
 
     @property
@@ -64,6 +64,8 @@ class ServedHouse:
         started = time.perf_counter()
         self._house = await loop.run_in_executor(self._pools["bulk"], self._open_house)
         self._ready = Ready(ready=False, reason="the default model is loading")
+        self._house.spaces.keep_watch()
+        await loop.run_in_executor(self._pools["bulk"], self._house.index_waiting)
         _log.info("house open", seconds=round(time.perf_counter() - started, 3))
 
     async def warm_up(self) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from embedhouse.cli.command import command
-from embedhouse.cli.options import Collection, ModelName, PrecisionName
+from embedhouse.cli.options import Collection, DocumentPrompt, ModelName, PrecisionName, QueryPrompt, prompts
 from embedhouse.cli.shell import Shell
 
 if TYPE_CHECKING:
@@ -30,10 +30,13 @@ def create(
     dimensions: Annotated[
         int | None, typer.Option("--dimensions", metavar="N", help="Cut vectors to N numbers.")
     ] = None,
+    document_prompt: DocumentPrompt = None,
+    query_prompt: QueryPrompt = None,
 ) -> None:
     """Make an empty collection."""
+    own = prompts(document_prompt, query_prompt)
     with shell.house() as house:
-        info = house.collections.create(name, model=model, precision=precision, dimensions=dimensions)
+        info = house.collections.create(name, model=model, precision=precision, dimensions=dimensions, prompts=own)
     shell.show(info, lambda console: _render(console, info))
 
 
@@ -55,7 +58,7 @@ def list_(shell: Shell) -> None:
 @app.command()
 @command
 def show(shell: Shell, name: Collection) -> None:
-    """Show one collection: its model, space, chunking and counts."""
+    """Show one collection: its model, space, prompts, chunking and counts."""
     with shell.house() as house:
         info = house.collections.get(name)
     shell.show(info, lambda console: _render(console, info))
@@ -91,6 +94,7 @@ def _render(console: Console, info: CollectionInfo) -> None:
             "collection": info.name,
             "model": f"{info.model} ({info.precision}, {info.dimensions} dimensions)",
             "space": info.space,
+            **{f"{role} prompt": repr(prompt) for role, prompt in info.prompts.items()},
             "documents": info.documents,
             "chunks": f"{info.chunks:,} ({info.pending_chunks:,} pending, {info.dead_letters:,} dead)",
             "chunking": f"{chunking.chunker}, up to {chunking.max_tokens} tokens, {context} context",

@@ -62,13 +62,19 @@ def similarity(
         list[str] | None,
         typer.Option("--to", metavar="TEXT", help="Compare with these instead of with each other."),
     ] = None,
+    role: RoleChoice = "document",
+    model: ModelName = None,
+    precision: PrecisionName = None,
+    collection: Annotated[
+        str | None, typer.Option("--collection", metavar="NAME", help="With the model of this collection.")
+    ] = None,
 ) -> None:
-    """Say how alike texts are, by the cosine of their vectors."""
+    """Say how alike texts are, by the cosine of their vectors. Both sides have one role."""
     a = read_lines(texts)
     b = to or a
     with shell.house() as house:
-        rows = house.models.similarity(a, b)
-    record = {"similarities": rows, "texts": a, "to": b}
+        rows = house.models.similarity(a, b, role=role, model=model, precision=precision, collection=collection)
+    record = {"similarities": rows, "texts": a, "to": b, "role": role}
     shell.show(record, lambda console: _render_similarities(console, a, b, rows))
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from embedhouse.cli.command import command
-from embedhouse.cli.options import Collection, ModelName, PrecisionName
+from embedhouse.cli.options import Collection, DocumentPrompt, ModelName, PrecisionName, QueryPrompt, prompts
 from embedhouse.cli.shell import Shell
 from embedhouse.domain.collections import ChunkerName, ChunkingSettings, CollectionOptions
 from embedhouse.domain.error_status import status_of
@@ -18,7 +18,7 @@ from embedhouse.domain.errors import UnreadableSource
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from embedhouse.domain.reports import Failure, IndexReport
+    from embedhouse.domain.reports import Failure, IndexPlan, IndexReport
     from embedhouse.settings import Settings
 
 _CHUNKING = ("chunker", "chunk_tokens", "chunk_overlap_tokens", "with_context")
@@ -57,6 +57,10 @@ WithContext = Annotated[
     typer.Option("--with-context/--without-context", help="Embed title and headings with each chunk."),
 ]
 Prune = Annotated[bool, typer.Option("--prune", help="Delete documents of these paths whose files are gone.")]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Say what would be done, what it costs and how long it takes, and do nothing."),
+]
 Paths = Annotated[list[Path], typer.Argument(metavar="PATH", help="Files and folders.")]
 
 
@@ -68,6 +72,8 @@ def index(
     model: ModelName = None,
     precision: PrecisionName = None,
     dimensions: Dimensions = None,
+    document_prompt: DocumentPrompt = None,
+    query_prompt: QueryPrompt = None,
     include: Include = None,
     exclude: Exclude = None,
     no_ignore_files: NoIgnoreFiles = False,
@@ -79,6 +85,7 @@ def index(
     chunk_overlap_tokens: ChunkOverlapTokens = None,
     with_context: WithContext = None,
     prune: Prune = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Read files and folders into a collection, and make it if need be.
 
@@ -93,6 +100,7 @@ def index(
         model=model,
         precision=precision,
         dimensions=dimensions,
+        prompts=prompts(document_prompt, query_prompt),
         chunking=_chunking(shell.settings) if cut else None,
     )
     read = ReadSettings(
@@ -105,6 +113,11 @@ def index(
         max_text_bytes=shell.settings.max_text_bytes,
     )
     with shell.house() as house, shell.progress() as progress:
+        if dry_run:
+            plan = house.plan_index(collection, paths, read=read, create=options, prune=prune, progress=progress)
+            shell.show(plan, lambda console: _render_plan(console, plan))
+            _note_failures(shell, plan.failures)
+            return
         report = house.index(collection, paths, read=read, create=options, prune=prune, progress=progress)
     shell.show(report, lambda console: _render(console, report))
     _note_failures(shell, report.write.failures)
@@ -139,13 +152,61 @@ def _render(console: Console, report: IndexReport) -> None:
         "deleted": wrote.deleted,
         "failed": len(wrote.failures),
     }
-    counts = ", ".join(f"{count:,} {name}" for name, count in changes.items() if count) or "nothing to do"
-    console.print(f"{report.collection}: {counts}")
+    console.print(f"{report.collection}: {_counted(changes) or 'nothing to do'}")
     console.print(
         f"{report.documents:,} documents, {report.chunks:,} chunks; {wrote.tokens:,} tokens embedded, "
         f"{wrote.cached_chunks:,} chunks from the cache; {report.seconds:.1f} s",
         style="dim",
     )
-    if report.skipped:
-        left_out = ", ".join(f"{count:,} {reason}" for reason, count in sorted(report.skipped.items()))
+    _render_skipped(console, report.skipped)
+
+
+def _render_plan(console: Console, plan: IndexPlan) -> None:
+    from embedhouse.cli import render
+
+    documents = {
+        "new": plan.new,
+        "changed": plan.changed,
+        "with new metadata alone": plan.retagged,
+        "unchanged": plan.unchanged,
+        "to be deleted": plan.deleted,
+        "not readable": len(plan.failures),
+    }
+    chunks = {
+        "new": plan.new_chunks,
+        "kept of changed documents": plan.kept_chunks,
+        "gone": plan.gone_chunks,
+        "waiting from before": plan.waiting_chunks,
+    }
+    render.pairs(
+        console,
+        {
+            "collection": plan.collection,
+            "model": f"{plan.provider}:{plan.model}",
+            "documents": _counted(documents) or "none",
+            "chunks": _counted(chunks) or "none",
+            "to embed": f"{plan.uncached_chunks:,} chunks that are not in the cache, {plan.tokens:,} tokens",
+            "cost": "unknown price" if plan.usd is None else f"{plan.usd:,.4f} USD",
+            "time": _time(plan.seconds),
+        },
+    )
+    _render_skipped(console, plan.skipped)
+
+
+def _counted(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+
+
+def _time(seconds: float | None) -> str:
+    if seconds is None:
+        return "unknown: too little was embedded with this model so far"
+    minutes = seconds / 60
+    if minutes < 1:
+        return f"about {seconds:.0f} s"
+    return f"about {minutes:.0f} min" if minutes < 120 else f"about {minutes / 60:.1f} h"
+
+
+def _render_skipped(console: Console, skipped: dict[str, int]) -> None:
+    if skipped:
+        left_out = ", ".join(f"{count:,} {reason}" for reason, count in sorted(skipped.items()))
         console.print(f"left out: {left_out}", style="dim")

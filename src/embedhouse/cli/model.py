@@ -85,6 +85,31 @@ def remove(shell: Shell, model: Annotated[str, typer.Argument(metavar="MODEL", h
     shell.show({"removed": model}, lambda console: console.print(f"Model {model} is gone."))
 
 
+@app.command()
+@command
+def unfreeze(
+    shell: Shell,
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Its name, as `embedhouse status` shows it.")],
+    accept: Annotated[
+        bool,
+        typer.Option(
+            "--accept",
+            help="Even if its vectors differ: they then stand beside the old ones, and scores between the two are "
+            "wrong by as much.",
+        ),
+    ] = False,
+) -> None:
+    """Embed fixed texts again with a model that was frozen, and use it again if the vectors are what they were.
+
+    A model is frozen when its provider returns other vectors under the same name. Nothing new is embedded with it
+    then, searches go on with cached query vectors and by words. To change to the new model, index into a new
+    collection.
+    """
+    with shell.house() as house:
+        thawed = house.spaces.unfreeze(model, accept=accept)
+    shell.show({"spaces": thawed}, lambda console: console.print(f"Model {model} is used again."))
+
+
 def _render_parity(console: Console, model: str, parity: Parity) -> None:
     from embedhouse.cli import render
 

@@ -12,15 +12,18 @@ from embedhouse.domain.spaces import Role
 __all__ = [
     "Collection",
     "DenseWeight",
+    "DocumentPrompt",
     "FilterJson",
     "FusionKind",
     "LexicalWeight",
     "ModeChoice",
     "ModelName",
     "PrecisionName",
+    "QueryPrompt",
     "RoleChoice",
     "RrfK",
     "fusion_settings",
+    "prompts",
 ]
 
 Collection = Annotated[str, typer.Argument(metavar="COLLECTION", help="The collection's name.")]
@@ -28,6 +31,17 @@ ModelName = Annotated[
     str | None, typer.Option("--model", metavar="M", help="A model's name on the hub, or a folder with its files.")
 ]
 PrecisionName = Annotated[str | None, typer.Option("--precision", metavar="P", help="auto, f32, bf16 or int8.")]
+DocumentPrompt = Annotated[
+    str | None,
+    typer.Option(
+        "--document-prompt",
+        metavar="TEXT",
+        help="Put in front of documents when they are embedded. Given either prompt, the model's own do not count.",
+    ),
+]
+QueryPrompt = Annotated[
+    str | None, typer.Option("--query-prompt", metavar="TEXT", help="The same for queries.", show_default=False)
+]
 FilterJson = Annotated[
     str | None, typer.Option("--filter", metavar="JSON", help='Metadata filter, as {"year": {"$gte": 2020}}.')
 ]
@@ -43,6 +57,13 @@ LexicalWeight = Annotated[
     float | None, typer.Option("--lexical-weight", metavar="W", help="Weight of words. [default: 1 - dense weight]")
 ]
 RrfK = Annotated[int, typer.Option("--rrf-k", metavar="N", help="The constant of reciprocal rank fusion.")]
+
+
+def prompts(document: str | None, query: str | None) -> dict[Role, str] | None:
+    """A collection's prompts from the two options; None: the model's own."""
+    if document is None and query is None:
+        return None
+    return {"document": document or "", "query": query or ""}
 
 
 def fusion_settings(

@@ -6,11 +6,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from embedhouse.cli.remote_parts import OnProgress, RemoteCollections, RemoteDocuments, RemoteModels, RemoteSearch
+from embedhouse.cli.remote_parts import (
+    OnProgress,
+    RemoteCollections,
+    RemoteDocuments,
+    RemoteModels,
+    RemoteSearch,
+    RemoteSpaces,
+    RemoteUsage,
+)
 from embedhouse.cli.wire import Wire, path
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.hits import FusionSettings, Mode
-from embedhouse.domain.reports import HouseStatus, IndexReport
+from embedhouse.domain.reports import HouseStatus, IndexPlan, IndexReport
 from embedhouse.settings import Settings
 
 if TYPE_CHECKING:
@@ -30,6 +38,8 @@ class RemoteHouse:
         self.documents = RemoteDocuments(self._wire)
         self.search = RemoteSearch(self._wire)
         self.models = RemoteModels(self._wire)
+        self.spaces = RemoteSpaces(self._wire)
+        self.usage = RemoteUsage(self._wire)
 
     def __enter__(self) -> RemoteHouse:
         return self
@@ -48,9 +58,22 @@ class RemoteHouse:
         progress: OnProgress | None = None,
     ) -> IndexReport:
         """As `House.index`: the server runs on this machine and reads the files itself."""
-        body = {"paths": [str(Path(one).absolute()) for one in paths], "prune": prune}
-        body |= {name: value for name, value in (("read", read), ("create", create)) if value is not None}
+        body = _index_body(paths, read, create, prune)
         return self._wire.follow(path("collections", collection, "index"), body, IndexReport, progress)
+
+    def plan_index(
+        self,
+        collection: str,
+        paths: Sequence[Path | str],
+        *,
+        read: object = None,
+        create: object = None,
+        prune: bool = False,
+        progress: OnProgress | None = None,
+    ) -> IndexPlan:
+        """As `House.plan_index`: the server reads the files itself."""
+        body = _index_body(paths, read, create, prune)
+        return self._wire.follow(path("collections", collection, "index-plan"), body, IndexPlan, progress)
 
     def evaluate(
         self,
@@ -79,3 +102,8 @@ class RemoteHouse:
     def close(self) -> None:
         """Close the connection; the server runs on."""
         self._wire.close()
+
+
+def _index_body(paths: Sequence[Path | str], read: object, create: object, prune: bool) -> dict[str, object]:
+    body: dict[str, object] = {"paths": [str(Path(one).absolute()) for one in paths], "prune": prune}
+    return body | {name: value for name, value in (("read", read), ("create", create)) if value is not None}

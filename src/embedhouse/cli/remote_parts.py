@@ -19,12 +19,22 @@ from embedhouse.domain.reports import (
     ModelInfo,
     Progress,
     SimilarPair,
+    SpaceInfo,
     TokenVectors,
     Wait,
     WriteReport,
 )
+from embedhouse.domain.spending import UsageBy, UsageReport
 
-__all__ = ["OnProgress", "RemoteCollections", "RemoteDocuments", "RemoteModels", "RemoteSearch"]
+__all__ = [
+    "OnProgress",
+    "RemoteCollections",
+    "RemoteDocuments",
+    "RemoteModels",
+    "RemoteSearch",
+    "RemoteSpaces",
+    "RemoteUsage",
+]
 
 OnProgress = Callable[[Progress], None]
 # Named here, because inside the classes `list` is a method.
@@ -33,6 +43,11 @@ _Vector = list[float]
 _TokenVectors = list[TokenVectors]
 _Matrix = list[list[float]]
 _Models = list[ModelInfo]
+_Spaces = list[SpaceInfo]
+
+
+class _Similarities(msgspec.Struct):
+    similarities: _Matrix
 
 
 class RemoteCollections:
@@ -172,13 +187,36 @@ class RemoteModels:
         # JSON does not say which record it is; what was asked for does.
         return msgspec.structs.replace(answer, embeddings=msgspec.convert(answer.embeddings, _TokenVectors))
 
-    def similarity(self, a: Sequence[str], b: Sequence[str]) -> _Matrix:
+    def similarity(self, a: Sequence[str], b: Sequence[str], **options: Any) -> _Matrix:
         """Cosines: a row for each of `a`."""
-        return self._wire.call("POST", "/similarity", dict[str, _Matrix], body={"a": a, "b": b})["similarities"]
+        return self._wire.call("POST", "/similarity", _Similarities, body=_given(a=a, b=b, **options)).similarities
 
     def list(self) -> _Models:
         """Models on the server's machine."""
         return self._wire.call("GET", "/models", dict[str, _Models])["models"]
+
+
+class RemoteSpaces:
+    """As `House.spaces`."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+
+    def unfreeze(self, model: str, *, accept: bool = False) -> _Spaces:
+        """Let the frozen spaces of a model be written again."""
+        body = {"model": model, "accept": accept}
+        return self._wire.call("POST", "/models/unfreeze", dict[str, _Spaces], body=body)["spaces"]
+
+
+class RemoteUsage:
+    """As `House.usage`."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+
+    def report(self, by: UsageBy = "day", **wanted: str | None) -> UsageReport:
+        """What embeddings took."""
+        return self._wire.call("GET", "/usage", UsageReport, query={"by": by, **wanted})
 
 
 def _given(**fields: object) -> dict[str, object]:

@@ -54,6 +54,8 @@ def _shown(value: object) -> str:
 
 def search_result(console: Console, result: SearchResult) -> None:
     """Hits, best first, and how long it took."""
+    if result.degraded:
+        console.print(Text(f"Answered by words alone. {result.degraded}\n", style="yellow"))
     for place, hit in enumerate(result.hits, start=1):
         _hit(console, place, hit)
     count = len(result.hits)

@@ -8,8 +8,12 @@ import msgspec
 
 from embedhouse.domain.collections import ChunkingSettings, GenerationState, LexicalSettings
 from embedhouse.domain.documents import Metadata
+from embedhouse.domain.spaces import Role
+from embedhouse.domain.spending import BudgetUse
 
 __all__ = [
+    "CACHE_COUNTERS",
+    "CacheStatus",
     "CollectionInfo",
     "DocumentPage",
     "DocumentView",
@@ -18,10 +22,12 @@ __all__ = [
     "Failure",
     "Granularity",
     "HouseStatus",
+    "IndexPlan",
     "IndexReport",
     "ModelInfo",
     "Progress",
     "SimilarPair",
+    "SpaceInfo",
     "TokenVectors",
     "Wait",
     "WriteReport",
@@ -69,14 +75,44 @@ class IndexReport(msgspec.Struct, frozen=True, kw_only=True):
     skipped: dict[str, int] = {}
 
 
+class IndexPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What indexing would do, found without the model and without writing anything.
+
+    Counts of documents: `new`, `changed` in text, `retagged` (metadata alone), `unchanged`, `deleted` (with
+    `prune`). Counts of chunks: new, kept, gone, and those that wait from before. Of the new and waiting ones
+    `uncached_chunks` are not in the vector cache: they have `tokens`. `usd` is None where the price is not known,
+    `seconds` where too little was embedded with the model so far.
+    """
+
+    collection: str
+    provider: str
+    model: str
+    new: int = 0
+    changed: int = 0
+    retagged: int = 0
+    unchanged: int = 0
+    deleted: int = 0
+    new_chunks: int = 0
+    kept_chunks: int = 0
+    gone_chunks: int = 0
+    waiting_chunks: int = 0
+    uncached_chunks: int = 0
+    tokens: int = 0
+    usd: float | None = None
+    seconds: float | None = None
+    failures: list[Failure] = []
+    skipped: dict[str, int] = {}
+
+
 class CollectionInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A collection as it is now."""
+    """A collection as it is now. `prompts`: what is put in front of a text of each role; none where it is empty."""
 
     name: str
     model: str
     precision: str
     dimensions: int
     space: str
+    prompts: dict[Role, str] = {}
     documents: int
     chunks: int
     pending_chunks: int
@@ -108,7 +144,8 @@ class DocumentPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EmbedUsage(msgspec.Struct, frozen=True, kw_only=True):
-    """What an embedding call cost. `dropped_tokens` were past the model's window, one number a text."""
+    """What an embedding call cost: `tokens` that the model read for it, none for `cached_texts`. `dropped_tokens`
+    were past the model's window, one number a text."""
 
     texts: int
     tokens: int
@@ -155,8 +192,62 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int
 
 
+CACHE_COUNTERS = (
+    "hits",
+    "misses",
+    "shared",
+    "foreign_entries",
+    "damaged_entries",
+    "files_set_aside",
+    "evicted",
+    "failures",
+)
+"""Fields of CacheStatus that are counters of the same name, with `cache_` in front."""
+
+
+class CacheStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The vector cache: `vectors` in it, and the `bytes` that they take; None: it does not answer.
+
+    Since the process started: texts found and not found; `shared` were computed by another caller at the same
+    time; entries that belong to another text, or were damaged, and so were not found; files that were damaged and
+    set aside; vectors that went to make room; and how often the store failed.
+    """
+
+    backend: str
+    vectors: int | None
+    bytes: int | None
+    hits: int = 0
+    misses: int = 0
+    shared: int = 0
+    foreign_entries: int = 0
+    damaged_entries: int = 0
+    files_set_aside: int = 0
+    evicted: int = 0
+    failures: int = 0
+
+
+class SpaceInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A space that was used, and what came of embedding fixed texts again. Times are ISO 8601 in UTC.
+
+    `frozen`: its model does not return any more what it returned at first use, for that `reason`; nothing new is
+    embedded with it. `tolerance`: how far (1 - cosine) the vectors may lie from those of first use.
+    """
+
+    space: str
+    model: str
+    provider: str
+    dimensions: int
+    frozen: bool
+    reason: str
+    tolerance: float
+    first_used_at: str
+    checked_at: str
+    frozen_at: str | None = None
+
+
 class HouseStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole house. `clean`: nothing is pending, dead or damaged."""
+    """The whole house. `clean`: nothing is pending, dead, damaged or frozen. `budgets`: those that are over their
+    warning. `spaces`: those whose models are watched."""
 
     home: str
     version: str
@@ -165,7 +256,9 @@ class HouseStatus(msgspec.Struct, frozen=True, kw_only=True):
     server: str | None = None
     counters: dict[str, int] = {}
     stages: dict[str, dict[str, Any]] = {}
-    cached_vectors: int = 0
+    cache: CacheStatus = CacheStatus(backend="none", vectors=None, bytes=None)
+    budgets: list[BudgetUse] = []
+    spaces: list[SpaceInfo] = []
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):

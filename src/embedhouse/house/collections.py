@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from typing import get_args
 
 import msgspec
 
@@ -18,13 +19,13 @@ from embedhouse.domain.collections import (
     LexicalSettings,
 )
 from embedhouse.domain.deadline import Deadline
-from embedhouse.domain.errors import Conflict, InvalidInput, SpaceMismatch, UnknownCollection
-from embedhouse.domain.models import ModelChoice
+from embedhouse.domain.errors import Conflict, InvalidInput, InvalidSetting, SpaceMismatch, UnknownCollection
+from embedhouse.domain.models import ModelChoice, attributed
 from embedhouse.domain.reports import CollectionInfo, Progress
 from embedhouse.domain.spaces import Role
 from embedhouse.house.shelf import Shelf
 from embedhouse.indexing.compaction import compact
-from embedhouse.indexing.open_generation import new_index_folder, readable_tokens
+from embedhouse.indexing.open_generation import OpenGeneration, new_index_folder, readable_tokens
 from embedhouse.ledger import collections
 from embedhouse.ports import Embedder
 from embedhouse.settings import Settings
@@ -112,9 +113,10 @@ class Collections:
 
     def delete(self, name: str, *, deadline: Deadline | None = None) -> None:
         """Delete a collection with its documents and index. Errors: UnknownCollection."""
-        opened = self._shelf.take_off(name)
+        opened = self._shelf.get(name)
         with self._database.write() as ledger:
             collections.delete_collection(ledger, opened.collection.id)
+        self._shelf.take_off(opened)
         for each in opened.generations:
             each.close()
             shutil.rmtree(self._shelf.parts.home / "indexes" / str(each.generation.id), ignore_errors=True)
@@ -131,21 +133,24 @@ class Collections:
         tell = progress or (lambda _: None)
         for generation, indexer in zip(opened.generations, opened.indexers, strict=True):
             tell(Progress(stage="compact", done=0, total=None, unit="indexes"))
-            compact(generation, indexer, deadline or Deadline.never())
+            with attributed(collection=name):
+                compact(generation, indexer, deadline or Deadline.never())
             tell(Progress(stage="compact", done=1, total=1, unit="indexes"))
 
+    def draft(self, name: str, options: CollectionOptions) -> Sequence[OpenGeneration]:
+        """The generations that documents for this collection would be cut and embedded for. Makes nothing. Errors:
+        those of `ensure`."""
+        try:
+            self._check_agrees(name, options)
+        except UnknownCollection:
+            choice = self._choice(name, options)
+            made = Collection(id=0, name=name, model=choice.model, precision=choice.precision, created_at=0.0)
+            first = self._first_generation(0, self._shelf.parts.open_embedder(choice), options)
+            return [OpenGeneration(self._shelf.parts, made, first)]
+        return self._shelf.get(name).generations
+
     def _create(self, name: str, options: CollectionOptions) -> CollectionInfo:
-        if not _NAME.fullmatch(name):
-            raise InvalidInput(
-                reason=f"{name!r} is not a collection's name: use 1 to 100 letters, digits, '.', '_' and '-', "
-                "beginning with a letter or digit."
-            )
-        choice = ModelChoice(
-            model=options.model or self._settings.model,
-            precision=options.precision or self._settings.precision,
-            dimensions=options.dimensions,
-            prompts=_pairs(options.prompts),
-        )
+        choice = self._choice(name, options)
         embedder = self._shelf.parts.open_embedder(choice)
         with self._database.write() as ledger:
             collection_id = collections.add_collection(ledger, name, choice.model, choice.precision)
@@ -153,6 +158,20 @@ class Collections:
             generation_id = collections.add_generation(ledger, generation)
             collections.set_index_folder(ledger, generation_id, new_index_folder(generation_id))
         return self.get(name)
+
+    def _choice(self, name: str, options: CollectionOptions) -> ModelChoice:
+        """The model of a new collection. Errors: InvalidInput (name)."""
+        if not _NAME.fullmatch(name):
+            raise InvalidInput(
+                reason=f"{name!r} is not a collection's name: use 1 to 100 letters, digits, '.', '_' and '-', "
+                "beginning with a letter or digit."
+            )
+        return ModelChoice(
+            model=options.model or self._settings.model,
+            precision=options.precision or self._settings.precision,
+            dimensions=options.dimensions,
+            prompts=_pairs(options.prompts),
+        )
 
     def _first_generation(self, collection_id: int, embedder: Embedder, options: CollectionOptions) -> Generation:
         chunking = options.chunking or ChunkingSettings(
@@ -177,16 +196,10 @@ class Collections:
             collection = collections.collection_named(ledger, name)
             generation = collections.live_generation(ledger, collection.id)
         if options.model or options.precision or options.dimensions or options.prompts is not None:
-            choice = ModelChoice(
-                model=options.model or collection.model,
-                precision=options.precision or collection.precision,
-                dimensions=options.dimensions or generation.space.dimensions,
-                prompts=_pairs(options.prompts) or generation.space.prompts,
-            )
-            found = self._shelf.parts.open_embedder(choice)
-            if not found.space.searchable_with(generation.space):
+            found = self._opened_like(collection, generation, options).space
+            if not found.searchable_with(generation.space):
                 expected = generation.space.describe()
-                raise SpaceMismatch(collection=name, expected=expected, found=found.space.describe())
+                raise SpaceMismatch(collection=name, expected=expected, found=found.describe())
         for what, given, existing in (
             ("chunking", options.chunking, generation.chunking),
             ("lexical", options.lexical, generation.lexical),
@@ -197,9 +210,32 @@ class Collections:
                     "index into a new collection."
                 )
 
+    def _opened_like(self, collection: Collection, generation: Generation, options: CollectionOptions) -> Embedder:
+        """The model that the options ask for, like the collection's in what they leave open."""
+        space = generation.space
+        choice = ModelChoice(
+            model=options.model or collection.model,
+            precision=options.precision or collection.precision,
+            dimensions=options.dimensions or space.dimensions,
+            prompts=space.prompts if options.prompts is None else _pairs(options.prompts),
+        )
+        try:
+            return self._shelf.parts.open_embedder(choice)
+        except InvalidSetting as error:
+            if options.dimensions or error.fields["name"] != "dimensions":
+                raise
+        # Another model that has not even so many dimensions: its own space says what it is.
+        return self._shelf.parts.open_embedder(msgspec.structs.replace(choice, dimensions=None))
+
 
 def _pairs(prompts: dict[Role, str] | None) -> tuple[tuple[Role, str], ...] | None:
-    return None if prompts is None else tuple(sorted(prompts.items()))
+    """As a space holds them. Errors: InvalidInput for a role that does not exist."""
+    if prompts is None:
+        return None
+    unknown = sorted(set(prompts) - set(get_args(Role)))
+    if unknown:
+        raise InvalidInput(reason=f"{unknown[0]!r} is not a role. Prompts are for {' and '.join(get_args(Role))}.")
+    return tuple(sorted((role, text) for role, text in prompts.items() if text))
 
 
 def iso_time(seconds: float) -> str:
@@ -214,6 +250,7 @@ def _info(collection: Collection, generation: Generation, counts: collections.Co
         precision=generation.space.precision,
         dimensions=generation.space.dimensions,
         space=generation.space.fingerprint,
+        prompts=dict(generation.space.prompts),
         state=generation.state,
         chunking=generation.chunking,
         lexical=generation.lexical,

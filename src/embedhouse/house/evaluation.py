@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from embedhouse.domain.deadline import Deadline
+from embedhouse.domain.errors import ModelError
 from embedhouse.domain.hits import FusionSettings, Mode, SearchQuery, SearchResult
 from embedhouse.domain.reports import Progress
 from embedhouse.evaluation.judgements import Run, read_qrels, read_queries, read_run, write_run
@@ -42,6 +43,9 @@ class Evaluating:
         for done, query_id in enumerate(judged, 1):
             query = SearchQuery(text=self._queries[query_id], k=wanted, mode=mode, fusion=fusion, documents=True)
             result = self._search(collection, query, deadline=deadline)
+            if result.degraded:
+                # Half a search would be measured as if it were a whole one.
+                raise ModelError(reason=f"Query {query_id!r} could only be answered by words: {result.degraded}")
             run[query_id] = {hit.document_id: hit.score for hit in result.hits}
             if progress is not None:
                 progress(Progress(stage="evaluate", done=done, total=len(judged), unit="queries"))

@@ -6,7 +6,6 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
@@ -17,21 +16,39 @@ import msgspec
 from embedhouse.domain.collections import CollectionOptions
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.hits import FusionSettings, Mode
-from embedhouse.domain.reports import CollectionInfo, HouseStatus, IndexReport, Progress
+from embedhouse.domain.models import attributed, attribution, new_request_id
+from embedhouse.domain.reports import (
+    CACHE_COUNTERS,
+    CacheStatus,
+    CollectionInfo,
+    HouseStatus,
+    IndexPlan,
+    IndexReport,
+    Progress,
+)
+from embedhouse.domain.threads import ContextThreads
 from embedhouse.evaluation.scoring import Evaluation
 from embedhouse.house.collections import Collections
 from embedhouse.house.documents import Documents
 from embedhouse.house.evaluation import Evaluating
+from embedhouse.house.keys import ApiKeys
 from embedhouse.house.models import Models
+from embedhouse.house.planning import priced_plan
 from embedhouse.house.search import Search
 from embedhouse.house.shelf import OpenCollection, Shelf
+from embedhouse.house.spaces import Spaces
+from embedhouse.house.usage import Usage
 from embedhouse.indexing.compaction import compact, is_due
 from embedhouse.indexing.ingest import Ingest, Ingested
 from embedhouse.indexing.parts import Parts
+from embedhouse.indexing.plan import Planning
 from embedhouse.ledger import documents
+from embedhouse.ledger.changes import EVERYTHING
 from embedhouse.models.store import ModelStore
 from embedhouse.settings import Settings
 from embedhouse.sources import FileSource, ReadSettings, open_source
+from embedhouse.spend.meter import SpendMeter
+from embedhouse.spend.prices import PriceTable
 from embedhouse.telemetry import COUNTERS, STAGES
 
 if TYPE_CHECKING:
@@ -46,16 +63,26 @@ class House:
     """One folder with its collections. Thread-safe; a context manager; one process holds a folder at a time."""
 
     def __init__(
-        self, parts: Parts, store: ModelStore, settings: Settings, check_model: Callable[[str, str], Parity]
+        self,
+        parts: Parts,
+        store: ModelStore,
+        settings: Settings,
+        check_model: Callable[[str, str], Parity],
+        meter: SpendMeter | None = None,
     ) -> None:
         self.settings = settings
         self._parts = parts
+        self._prices = PriceTable(settings)
+        self._meter = meter or SpendMeter(parts.database, self._prices, settings.budgets)
         self._shelf = Shelf(parts, settings.open_indexes)
-        self._executor = ThreadPoolExecutor(_SEARCH_THREADS, "search")
+        self._executor = ContextThreads(_SEARCH_THREADS, "search")
         self.collections = Collections(self._shelf, settings)
         self.documents = Documents(self._shelf, settings.max_text_bytes)
         self.search = Search(self._shelf, self._executor)
         self.models = Models(self._shelf, store, settings, check_model)
+        self.usage = Usage(parts.database, self._meter)
+        self.keys = ApiKeys(parts.database)
+        self.spaces = Spaces(parts)
         self._url: str | None = None
 
     def index(
@@ -75,17 +102,38 @@ class House:
         Errors: NotFound (path), InvalidInput, those of the collection, the model and the disk.
         """
         started = time.perf_counter()
-        read = read or ReadSettings(max_text_bytes=self.settings.max_text_bytes)
-        sources = [open_source(Path(path), read) for path in paths]
+        sources = self._sources(paths, read)
         options = create or CollectionOptions()
-        self.collections.ensure(collection, **msgspec.structs.asdict(options))
-        opened = self._shelf.get(collection)
         within = deadline or Deadline.never()
         tell = progress or (lambda _: None)
-        done = self._ingest(opened, sources, tell, within)
-        deleted = self._prune(opened, paths, done.ids, within) if prune else 0
-        self._compact_if_due(opened, tell, within)
+        with attributed(collection=collection, request_id=attribution().request_id or new_request_id()):
+            self.collections.ensure(collection, **msgspec.structs.asdict(options))
+            opened = self._shelf.get(collection)
+            done = self._ingest(opened, sources, tell, within)
+            deleted = self._prune(opened, paths, done.ids, within) if prune else 0
+            self._compact_if_due(opened, tell, within)
         return self._report(collection, done, deleted, time.perf_counter() - started, sources)
+
+    def plan_index(
+        self,
+        collection: str,
+        paths: Sequence[Path | str],
+        *,
+        read: ReadSettings | None = None,
+        create: CollectionOptions | None = None,
+        prune: bool = False,
+        progress: Callable[[Progress], None] | None = None,
+        deadline: Deadline | None = None,
+    ) -> IndexPlan:
+        """What `index` would do with the same arguments, what it would cost and how long it would take. Texts are
+        counted by the model's tokenizer; nothing is embedded, and nothing is written. Errors: those of `index`."""
+        sources = self._sources(paths, read)
+        generations = self.collections.draft(collection, create or CollectionOptions())
+        planning = Planning(self._parts.database, self._parts.cache, generations)
+        planned = planning.run(sources, progress or (lambda _: None), deadline or Deadline.never())
+        plan = priced_plan(planned, generations, sources, self._parts.database, self._prices)
+        gone = self._gone(generations[0].collection.id, paths, frozenset(planned.ids)) if prune else []
+        return msgspec.structs.replace(plan, deleted=len(gone))
 
     def evaluate(
         self,
@@ -120,7 +168,8 @@ class House:
         return HouseStatus(
             home=str(self._parts.home),
             version=version("embedhouse"),
-            clean=not any(each.pending_chunks or each.dead_letters for each in found),
+            clean=not any(each.pending_chunks or each.dead_letters for each in found)
+            and not self.spaces.any_frozen,
             collections=found,
             server=self._url,
             counters=COUNTERS.snapshot(),
@@ -128,8 +177,21 @@ class House:
                 stage: {"runs": runs, "seconds": round(seconds, 6)}
                 for stage, (runs, seconds) in STAGES.snapshot().items()
             },
-            cached_vectors=self._parts.cache.count(),
+            cache=self._cache_status(),
+            budgets=[use for use in self.usage.budgets() if use.warns],
+            spaces=list(self.spaces.list()),
         )
+
+    def index_waiting(self) -> None:
+        """Index in the background what was accepted and not indexed yet, as after a restart."""
+        for info in self.collections.list():
+            if info.pending_chunks:
+                self._shelf.background.submit(self._shelf.get(info.name), EVERYTHING)
+
+    def _cache_status(self) -> CacheStatus:
+        info, counters = self._parts.cache.info(), COUNTERS.snapshot()
+        counts = {name: counters.get(f"cache_{name}", 0) for name in CACHE_COUNTERS}
+        return CacheStatus(backend=self.settings.cache, vectors=info.vectors, bytes=info.bytes, **counts)
 
     def announce(self, url: str) -> None:
         """Say under which URL this house is served, for `status` and for other processes."""
@@ -137,8 +199,10 @@ class House:
 
     def close(self) -> None:
         """Finish what is under way, flush and release everything."""
+        self.spaces.close()
         self._executor.shutdown()
         self._shelf.close()
+        self._meter.close()
         self._parts.cache.close()
         self._parts.database.close()
 
@@ -149,6 +213,10 @@ class House:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _sources(self, paths: Sequence[Path | str], read: ReadSettings | None) -> list[FileSource]:
+        read = read or ReadSettings(max_text_bytes=self.settings.max_text_bytes)
+        return [open_source(Path(path), read) for path in paths]
 
     def _ingest(
         self,
@@ -164,13 +232,18 @@ class House:
     def _prune(
         self, opened: OpenCollection, paths: Sequence[Path | str], kept: frozenset[str], deadline: Deadline
     ) -> int:
+        gone = self._gone(opened.collection.id, paths, kept)
+        return self.documents.delete(opened.collection.name, ids=gone, deadline=deadline) if gone else 0
+
+    def _gone(self, collection_id: int, paths: Sequence[Path | str], kept: frozenset[str]) -> list[str]:
+        """Ids of documents that came from these paths and are there no more."""
         gone: list[str] = []
         with self._parts.database.read() as ledger:
             for path in paths:
                 root = str(Path(path).expanduser().resolve())
-                known = documents.document_ids_from_source(ledger, opened.collection.id, root)
+                known = documents.document_ids_from_source(ledger, collection_id, root)
                 gone.extend(document_id for document_id in known if document_id not in kept)
-        return self.documents.delete(opened.collection.name, ids=gone, deadline=deadline) if gone else 0
+        return gone
 
     def _compact_if_due(self, opened: OpenCollection, tell: Callable[[Progress], None], deadline: Deadline) -> None:
         for generation, indexer in zip(opened.generations, opened.indexers, strict=True):

@@ -4,32 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sqlalchemy import Connection
+
 from embedhouse.domain.documents import StoredChunk
 from embedhouse.domain.embeddings import Vectors
 from embedhouse.ledger import chunks, collections
-from embedhouse.ledger.database import Database
 
 __all__ = ["LedgerReader"]
 
 
 class LedgerReader:
-    """One generation's side of the ledger: implements search's ChunkReader and Background."""
+    """One generation's side of the ledger in one read transaction, which begins with the first question: implements
+    search's ChunkReader and Background."""
 
-    def __init__(self, database: Database, generation_id: int) -> None:
-        self._database = database
+    def __init__(self, ledger: Connection, generation_id: int) -> None:
+        self._ledger = ledger
         self._generation_id = generation_id
 
     def current(self, keys: Sequence[int]) -> dict[int, StoredChunk]:
         """See ChunkReader."""
-        with self._database.read() as ledger:
-            return chunks.current_chunks(ledger, [int(key) for key in keys])
+        return chunks.current_chunks(self._ledger, [int(key) for key in keys])
 
     def document_keys(self, document_ids: Sequence[str]) -> dict[str, list[int]]:
         """See ChunkReader."""
-        with self._database.read() as ledger:
-            return chunks.keys_by_document(ledger, self._generation_id, document_ids)
+        return chunks.keys_by_document(self._ledger, self._generation_id, document_ids)
 
     def mean_vector(self) -> Vectors | None:
         """See Background."""
-        with self._database.read() as ledger:
-            return collections.mean_vector(ledger, self._generation_id)
+        return collections.mean_vector(self._ledger, self._generation_id)

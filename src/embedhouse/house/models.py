@@ -13,9 +13,9 @@ from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.documents import check_length, check_text
 from embedhouse.domain.embeddings import Embeddings, TokenEmbeddings
 from embedhouse.domain.errors import CapabilityMissing, InvalidInput
-from embedhouse.domain.models import ModelChoice
+from embedhouse.domain.models import ModelChoice, attributed
 from embedhouse.domain.reports import Embedded, EmbedUsage, Granularity, ModelInfo, TokenVectors
-from embedhouse.domain.spaces import Lane, Role
+from embedhouse.domain.spaces import Lane, Role, Space
 from embedhouse.house.shelf import Shelf
 from embedhouse.indexes.analyzer import bm25_weights
 from embedhouse.models.progress import Progress, no_progress
@@ -83,7 +83,8 @@ class Models:
         if granularity == "token":
             found = embedder.embed_tokens(texts, role=role, deadline=within)
             return _embedded(embedder, [_token_vectors(each) for each in found], _token_usage(found))
-        dense = embedder.embed(texts, role=role, lane=lane, deadline=within)
+        with attributed(collection=collection or ""):
+            dense = embedder.embed(texts, role=role, lane=lane, deadline=within)
         return _embedded(embedder, dense.vectors.tolist(), _usage(dense))
 
     def embed_vectors(
@@ -102,7 +103,20 @@ class Models:
         options = EmbedOptions(model=model, precision=precision, dimensions=dimensions, collection=collection)
         within = deadline or Deadline.never()
         self._check_lengths(texts)
-        return self._embedder(options).embed(texts, role=role, lane=lane, deadline=within)
+        with attributed(collection=collection or ""):
+            return self._embedder(options).embed(texts, role=role, lane=lane, deadline=within)
+
+    def space(
+        self,
+        *,
+        model: str | None = None,
+        precision: str | None = None,
+        dimensions: int | None = None,
+        collection: str | None = None,
+    ) -> Space:
+        """What vectors of these options mean. Errors: those of `embed`."""
+        options = EmbedOptions(model=model, precision=precision, dimensions=dimensions, collection=collection)
+        return self._embedder(options).space
 
     def decode(
         self, token_ids: Sequence[Sequence[int]], *, model: str | None = None, deadline: Deadline | None = None
@@ -121,13 +135,20 @@ class Models:
         a: Sequence[str],
         b: Sequence[str],
         *,
+        role: Role = "document",
         model: str | None = None,
         precision: str | None = None,
+        collection: str | None = None,
         deadline: Deadline | None = None,
     ) -> list[list[float]]:
         """The cosine of each text of `a` with each of `b`: a row for each of `a`. Symmetric: one role on both
         sides."""
-        found = self.embed_vectors([*a, *b], model=model, precision=precision, deadline=deadline)
+        options = EmbedOptions(model=model, precision=precision, collection=collection)
+        self._check_lengths([*a, *b])
+        with attributed(collection=collection or ""):
+            found = self._embedder(options).embed(
+                [*a, *b], role=role, lane="interactive", deadline=deadline or Deadline.never()
+            )
         lengths = np.linalg.norm(found.vectors, axis=1, keepdims=True)
         rows = found.vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
         cosines: list[list[float]] = np.clip(rows[: len(a)] @ rows[len(a) :].T, -1.0, 1.0).tolist()
@@ -190,8 +211,8 @@ def _embedded(embedder: Embedder, values: list[list[float]] | list[TokenVectors]
 def _usage(found: Embeddings) -> EmbedUsage:
     return EmbedUsage(
         texts=len(found.vectors),
-        tokens=int(found.token_counts.sum()),
-        cached_texts=int((found.token_counts == 0).sum()),
+        tokens=found.embedded_token_count,
+        cached_texts=found.cached_count,
         dropped_tokens=found.dropped_counts.tolist(),
     )
 

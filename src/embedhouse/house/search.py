@@ -7,10 +7,12 @@ from concurrent.futures import Executor
 from typing import Any, TypeVar
 
 import msgspec
+from sqlalchemy import Connection
 
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.errors import InvalidInput
 from embedhouse.domain.hits import SearchQuery, SearchResult
+from embedhouse.domain.models import attributed
 from embedhouse.domain.reports import SimilarPair
 from embedhouse.house.lazy_embedder import LazyEmbedder
 from embedhouse.house.ledger_reader import LedgerReader
@@ -95,10 +97,16 @@ class Search:
 
     def _ask(self, collection: str, question: Callable[[SearchParts], Result], deadline: Deadline) -> Result:
         opened = self._shelf.get(collection)
-        return opened.ask(lambda index: question(self._parts(opened, index)), deadline)
 
-    def _parts(self, opened: OpenCollection, index: Index) -> SearchParts:
-        reader = LedgerReader(self._shelf.parts.database, opened.live.generation.id)
+        def answer(index: Index) -> Result:
+            with self._shelf.parts.database.read() as ledger:
+                return question(self._parts(opened, index, ledger))
+
+        with attributed(collection=opened.collection.name):
+            return opened.ask(answer, deadline)
+
+    def _parts(self, opened: OpenCollection, index: Index, ledger: Connection) -> SearchParts:
+        reader = LedgerReader(ledger, opened.live.generation.id)
         return SearchParts(
             collection=opened.collection.name,
             index=index,

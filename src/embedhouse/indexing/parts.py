@@ -11,6 +11,7 @@ import msgspec
 from embedhouse.domain.collections import ChunkingSettings, LexicalSettings
 from embedhouse.domain.models import ModelChoice
 from embedhouse.ledger.database import Database
+from embedhouse.models.spaces import SpaceStates
 from embedhouse.ports import Chunker, Embedder, Index, Tokenizer, VectorCache
 
 __all__ = ["BuildSpec", "Parts", "RebuildableIndex"]
@@ -25,11 +26,13 @@ class RebuildableIndex(Index, Protocol):
 
 
 class BuildSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """What a child process needs to build one generation's index beside."""
+    """What a child process needs to build one generation's index beside: from the cache, or, where a
+    `vectors_file` is named, what that file adds to it. Paths are relative to the home."""
 
     home: str
     generation_id: int
     folder: str
+    vectors_file: str = ""
 
 
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +40,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
 
     open_embedder(choice): an embedder over the vector cache, opened once and shared.
     open_index(folder, dimensions, lexical): the index in that folder, made if it is not there.
+    spaces: the watch over the models that `open_embedder` opens; None where nobody watches.
     """
 
     home: Path
@@ -46,3 +50,4 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     open_index: Callable[[Path, int, LexicalSettings], RebuildableIndex]
     make_chunker: Callable[[ChunkingSettings, Tokenizer], Chunker]
     build_in_child: Callable[[BuildSpec], list[int]]
+    spaces: SpaceStates | None = None

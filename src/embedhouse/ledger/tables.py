@@ -19,6 +19,7 @@ __all__ = [
     "APPLIED",
     "PENDING",
     "REPLAY",
+    "api_key",
     "change",
     "chunk",
     "collection",
@@ -26,6 +27,7 @@ __all__ = [
     "document",
     "generation",
     "metadata",
+    "usage",
 ]
 
 # SQLite counts only `INTEGER PRIMARY KEY` as a rowid; elsewhere keys are 64 bits wide.
@@ -90,10 +92,11 @@ chunk = Table(
     Column("headings", Text, nullable=False),
     # Title and headings as they were put in front of the text that is embedded.
     Column("context", Text, nullable=False),
-    # SHA-256 of the text that is embedded, context included.
+    # SHA-256 of the bytes that are embedded, prompt and context included: the vector cache's key.
     Column("hash", LargeBinary, nullable=False),
     Index("chunk_by_document", "document_pk", "generation_id", "ordinal"),
     Index("chunk_by_generation", "generation_id", "key"),
+    Index("chunk_by_hash", "hash", "generation_id"),
     sqlite_autoincrement=True,
 )
 
@@ -124,4 +127,73 @@ dead_letter = Table(
     Column("message", Text, nullable=False),
     Column("created_at", Float, nullable=False),
     Index("dead_letter_by_chunk", "generation_id", "chunk_key", unique=True),
+)
+
+usage = Table(
+    "usage",
+    metadata,
+    Column("id", _Key, primary_key=True),
+    # Of UTC, days since the epoch.
+    Column("day", _Key, nullable=False),
+    # Empty: work of that day that no request stands for.
+    Column("request_id", Text, nullable=False),
+    # Names, not references: what was spent stays when a key or a collection is gone.
+    Column("caller", Text, nullable=False),
+    Column("collection", Text, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("lane", Text, nullable=False),
+    Column("started_at", Float, nullable=False),
+    Column("ended_at", Float, nullable=False),
+    Column("items", _Key, nullable=False),
+    Column("cached_items", _Key, nullable=False),
+    Column("tokens", _Key, nullable=False),
+    # Those of `tokens` whose price was not known: they are not in `nano_usd`.
+    Column("unpriced_tokens", _Key, nullable=False),
+    Column("requests", _Key, nullable=False),
+    Column("retries", _Key, nullable=False),
+    Column("seconds", Float, nullable=False),
+    # Billionths: a query of five tokens costs a tenth of a millionth.
+    Column("nano_usd", _Key, nullable=False),
+    Index(
+        "usage_by_account", "day", "request_id", "caller", "collection", "provider", "model", "lane", unique=True
+    ),
+)
+
+api_key = Table(
+    "api_key",
+    metadata,
+    Column("id", _Key, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("sha256", LargeBinary, nullable=False),
+    # The key's first characters, to tell keys apart.
+    Column("hint", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+)
+
+space = Table(
+    "space",
+    metadata,
+    Column("fingerprint", Text, primary_key=True),
+    Column("space", Text, nullable=False),
+    # The model as the user asked for it.
+    Column("choice", Text, nullable=False),
+    # ok | frozen
+    Column("state", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("frozen_at", Float),
+    # How far (1 - cosine) a canary's vectors may lie from those recorded.
+    Column("tolerance", Float, nullable=False),
+    Column("recorded_at", Float, nullable=False),
+    Column("checked_at", Float, nullable=False),
+)
+
+canary = Table(
+    "canary",
+    metadata,
+    Column("fingerprint", Text, ForeignKey("space.fingerprint", ondelete="CASCADE"), primary_key=True),
+    Column("role", Text, primary_key=True),
+    Column("text_sha256", LargeBinary, primary_key=True),
+    # float32, little-endian
+    Column("vector", LargeBinary, nullable=False),
 )

@@ -81,8 +81,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def name_in(folder: Path) -> str:
-    """The name of the model in a folder: what its manifest says, else the folder's own name. Never the path, so that
-    a model is the same wherever its folder stands."""
+    """The name of the model in a folder: what its manifest says, else the folder's own name. Never the path, so
+    that a model is the same wherever its folder stands."""
     try:
         return Manifest.read(folder).name
     except ModelDamaged:

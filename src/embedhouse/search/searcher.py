@@ -14,6 +14,7 @@ from embedhouse.domain.filters import Filter, parse_filter
 from embedhouse.domain.hits import Hit, Mode, SearchQuery, SearchResult
 from embedhouse.ports import Candidates
 from embedhouse.search.answering import Answering, Shape
+from embedhouse.search.embedding import NotEmbedded, embed_or_degrade, embed_query
 from embedhouse.search.fusion import Fused, Side, fuse
 from embedhouse.search.highlights import highlighter_of
 from embedhouse.search.limits import check_capabilities, check_query
@@ -34,7 +35,8 @@ class Searcher:
     def search(self, query: SearchQuery, deadline: Deadline) -> SearchResult:
         """The `k` best chunks or documents, best first, equal scores by id.
 
-        Scores: the fused score of a hybrid search; the cosine or BM25 score where one side alone was run.
+        Scores: the fused score of a hybrid search; the cosine or BM25 score where one side alone was run. A hybrid
+        search whose query cannot be embedded is answered by words, and says so in `degraded`.
         Errors: InvalidText, InvalidInput, TooLarge, InvalidFilter, CapabilityMissing before work starts;
         DeadlineExceeded, Cancelled, Overloaded, IndexDamaged.
         """
@@ -43,13 +45,19 @@ class Searcher:
         only = None if query.filter is None else parse_filter(query.filter)
         check_capabilities(self._parts.index.capabilities, mode, only)
         trace = Trace()
-        hits = self._hits(query, _Plan(query, mode, only), trace, deadline)
+        degraded = ""
+        try:
+            hits = self._hits(query, _Plan(query, mode, only), trace, deadline)
+        except NotEmbedded as error:
+            mode, degraded = "lexical", str(error.reason)
+            hits = self._hits(query, _Plan(query, mode, only), trace, deadline)
         return SearchResult(
             hits=hits,
             mode=mode,
             space=self._parts.embedder.space.fingerprint,
             took_ms=trace.took_ms,
             timings_ms=trace.timings_ms,
+            degraded=degraded,
         )
 
     def _hits(self, query: SearchQuery, plan: _Plan, trace: Trace, deadline: Deadline) -> list[Hit]:
@@ -136,11 +144,9 @@ class _TextQuestion:
     def _vector(self) -> Vectors:
         if self._embedded is None:
             self._deadline.check("embedding the query")
+            embed = embed_or_degrade if self._plan.mode == "hybrid" else embed_query
             with self._trace.stage("embed"):
-                embeddings = self._parts.embedder.embed(
-                    [self._plan.query.text], role="query", lane="interactive", deadline=self._deadline
-                )
-            self._embedded = embeddings.vectors[0]
+                self._embedded = embed(self._parts.embedder, self._plan.query.text, self._deadline)
         return self._embedded
 
     def _dense(self, depth: int) -> Candidates:

@@ -134,13 +134,15 @@ function choose(name) {
 function results(result, roundTripMs, heading) {
   const count = result.hits.length;
   const best = Math.max(...result.hits.map((hit) => Math.abs(hit.score)), 1e-9);
-  return [
+  const parts = [
     h("div", { class: "summary" },
       h("span", { class: "count" }, heading ? `${heading}: ` : "", `${counted(count, "hit")} in ${milliseconds(result.took_ms)}`),
       h("span", { class: "dim" }, `${milliseconds(roundTripMs)} with the way here and back`),
       stages(result.timings_ms)),
+    result.degraded ? notice("Answered by words alone", result.degraded) : null,
     count ? h("ol", { class: "hits" }, result.hits.map((hit) => h("li", {}, hitCard(hit, best)))) : nothing(),
   ];
+  return parts.filter(Boolean);
 }
 
 function nothing() {

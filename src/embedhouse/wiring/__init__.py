@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
-from embedhouse.cache.sqlite import SqliteVectorCache
 from embedhouse.chunking.chunkers import make_chunker
 from embedhouse.domain.collections import LexicalSettings
 from embedhouse.house import House
@@ -13,12 +13,17 @@ from embedhouse.indexes.qdrant import QdrantEdgeIndex
 from embedhouse.indexing.parts import Parts
 from embedhouse.ledger.database import Database
 from embedhouse.models.progress import Progress, no_progress
+from embedhouse.models.spaces import SpaceStates
 from embedhouse.models.store import ModelStore
 from embedhouse.settings import Settings, load_settings
+from embedhouse.spend.budgets import check_budgets
+from embedhouse.spend.meter import SpendMeter
+from embedhouse.spend.prices import PriceTable
+from embedhouse.wiring.caches import cache_choice, needed_by_indexes, open_cache
 from embedhouse.wiring.child import build_in_child
 from embedhouse.wiring.lock import HouseLock
 from embedhouse.wiring.model_pool import ModelPool
-from embedhouse.wiring.paths import cache_path, ledger_path
+from embedhouse.wiring.paths import ledger_path
 
 __all__ = ["Embedhouse", "open_house"]
 
@@ -36,10 +41,14 @@ class Embedhouse(House):
 
     def _open(self, settings: Settings, on_download: Progress = no_progress) -> None:
         home = settings.home
+        prices = PriceTable(settings)
+        check_budgets(settings)
         self._lock = HouseLock(home)
         try:
             database = Database(ledger_path(home))
-            cache = SqliteVectorCache(cache_path(home))
+            cache = open_cache(cache_choice(settings), home, needed_by_indexes(database))
+            meter = SpendMeter(database, prices, settings.budgets)
+            spaces = SpaceStates(database, settings.canary_hours)
         except BaseException:
             self._lock.release()
             raise
@@ -49,7 +58,7 @@ class Embedhouse(House):
             hub_url=settings.hub_url,
             token=settings.hub_token or None,
         )
-        self._pool = ModelPool(store, cache, settings.threads, on_download)
+        self._pool = ModelPool(store, cache, settings, on_download, meter, spaces)
         parts = Parts(
             home=home,
             database=database,
@@ -57,9 +66,10 @@ class Embedhouse(House):
             open_embedder=self._pool.open,
             open_index=_open_index,
             make_chunker=make_chunker,
-            build_in_child=build_in_child,
+            build_in_child=partial(build_in_child, cache=cache_choice(settings)),
+            spaces=spaces,
         )
-        super().__init__(parts, store, settings, self._pool.check)
+        super().__init__(parts, store, settings, self._pool.check, meter)
 
     def announce(self, url: str) -> None:
         """Say under which URL this house is served, for `status` and for other processes."""

@@ -24,6 +24,9 @@ from embedhouse.domain.errors import (
     CollectionExists,
     InvalidFilter,
     InvalidInput,
+    InvalidText,
+    NotFound,
+    SpaceFrozen,
     TooLarge,
     UnknownCollection,
     UnknownDocument,
@@ -44,9 +47,11 @@ from embedhouse.domain.reports import (
     ModelInfo,
     Progress,
     SimilarPair,
+    SpaceInfo,
     TokenVectors,
     WriteReport,
 )
+from embedhouse.domain.spaces import Role
 from embedhouse.domain.spending import UsageReport, UsageTotals
 from embedhouse.settings import Settings
 
