@@ -16,7 +16,8 @@ _NOTED_AT_MOST = 65_536
 class Recency:
     """Entries of a cache file that were read since it was last written down. Thread-safe.
 
-    A crash loses five minutes of it, so that an entry may count as used a little longer ago than it was.
+    A crash loses five minutes of it, and while nothing is written only so many entries are noted: then some count
+    as used a little longer ago than they were.
     """
 
     def __init__(self) -> None:
@@ -27,17 +28,13 @@ class Recency:
     def note(self, ids: Iterable[int]) -> None:
         """These were read just now."""
         with self._lock:
-            self._noted.update(ids)
-
-    @property
-    def overflows(self) -> bool:
-        """Whether it should be written at once."""
-        return len(self._noted) >= _NOTED_AT_MOST
+            if len(self._noted) < _NOTED_AT_MOST:
+                self._noted.update(ids)
 
     @property
     def is_due(self) -> bool:
         """Whether it should be written with whatever is written next."""
-        return self.overflows or time.monotonic() - self._written_at > _WRITE_AFTER_S
+        return len(self._noted) >= _NOTED_AT_MOST or time.monotonic() - self._written_at > _WRITE_AFTER_S
 
     def write(self, connection: sqlite3.Connection) -> None:
         """Write it, within the caller's transaction."""

@@ -60,9 +60,6 @@ class SqliteVectorCache:
                 found = dict(_select_blocks(connection, _VALUES, ids))
             if self._limits[0]:
                 self._recency.note(ids)
-            if self._recency.overflows:
-                with file.writing() as connection:
-                    self._recency.write(connection)
             self._outage.ended()
         except sqlite3.Error as error:
             self._outage.failed(error)
