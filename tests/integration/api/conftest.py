@@ -24,7 +24,6 @@ from embedhouse.domain.errors import (
     CollectionExists,
     InvalidFilter,
     InvalidInput,
-    InvalidText,
     NotFound,
     SpaceFrozen,
     TooLarge,
