@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -71,8 +71,8 @@ class CacheFile:
             self._idle.append(connection)
 
     @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction: all or nothing. One at a time."""
+    def writing(self, rolled_back: Callable[[], None] = lambda: None) -> Iterator[sqlite3.Connection]:
+        """A transaction: all or nothing. One at a time; `rolled_back` is called before the next one begins."""
         with self._write_lock:
             self._writer.execute("BEGIN IMMEDIATE")
             try:
@@ -81,6 +81,7 @@ class CacheFile:
             except BaseException:
                 with contextlib.suppress(sqlite3.Error):  # a full disk has rolled it back already
                     self._writer.execute("ROLLBACK")
+                rolled_back()
                 raise
 
     def make(self) -> None:

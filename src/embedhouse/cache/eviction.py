@@ -20,6 +20,7 @@ _log = structlog.get_logger("embedhouse.cache")
 _ENTRY_BYTES = 150
 """What an entry takes beside its value: itself, its place in the index, and its share of pages not quite full."""
 _KEEP_SHARE = 0.9
+_RETRY_SHARE = 0.05
 _ENTRIES_PER_STEP = 1000
 _Entry = tuple[int, str, str, bytes, int, int]
 """id, fingerprint, role, hash of the text, size, id of the value"""
@@ -74,8 +75,8 @@ class Eviction:
         over = self._size_over(self._max_bytes)
         if over:
             _log.warning("the vector cache stays over its size: indexes need all that is in it", over_by_bytes=over)
-        # All of it is looked at in vain, so not again before it has grown by a tenth.
-        self._next_try_bytes = self._max_bytes + over + (self._max_bytes // 10 if over else 0)
+        # Where most of it is needed, it is looked through for little: not again before it has grown.
+        self._next_try_bytes = max(self._max_bytes, self._size_over(0) + int(self._max_bytes * _RETRY_SHARE))
 
     def _size_over(self, limit: int) -> int:
         return max(0, (self._bytes or 0) - limit)

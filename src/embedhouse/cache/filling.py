@@ -48,6 +48,9 @@ class Filling:
         self._texts = list(request.texts.values())
         self._ended_before = flight.ended
         self.held = self._look(self._hashes)
+        hits = int(self.held.found.sum())
+        COUNTERS.add("cache_hits", hits)
+        COUNTERS.add("cache_misses", len(self._hashes) - hits)
         self.computed: npt.NDArray[np.bool_] = np.zeros(len(self._hashes), np.bool_)
 
     def fill(self) -> None:

@@ -8,7 +8,6 @@ from embedhouse.cache.values import nothing_found
 from embedhouse.domain.embeddings import Embeddings
 from embedhouse.domain.spaces import Lane, Role
 from embedhouse.ports import Cached, CacheInfo, Claims
-from embedhouse.telemetry import COUNTERS
 
 __all__ = ["NoVectorCache"]
 
@@ -20,7 +19,6 @@ class NoVectorCache:
 
     def get(self, fingerprint: str, role: Role, hashes: Sequence[bytes], dimensions: int) -> Cached:
         """Misses."""
-        COUNTERS.add("cache_misses", len(hashes))
         return nothing_found(len(hashes), dimensions)
 
     def put(

@@ -81,12 +81,11 @@ class SqliteVectorCache:
         ids = _ids(seal_of(fingerprint, role), list(values))
         by_id = dict(zip(ids, values.items(), strict=True))
         try:
-            with file.writing() as connection:
+            with file.writing(eviction.rolled_back) as connection:
                 evicted = self._write(connection, eviction, _space_id(connection, fingerprint, role), by_id)
             if evicted:
                 file.give_back_free_pages()
-        except sqlite3.Error as error:
-            eviction.rolled_back()
+        except (sqlite3.Error, StorageError) as error:  # the latter from the ledger: what is needed
             self._outage.refused(error)
             self._replace_if_damaged(file, error)
 
@@ -120,9 +119,9 @@ class SqliteVectorCache:
         self._recency = Recency()
         self._eviction = Eviction(*self._limits)
 
-    def _replace_if_damaged(self, file: CacheFile, error: sqlite3.Error) -> None:
+    def _replace_if_damaged(self, file: CacheFile, error: Exception) -> None:
         """Go on with a new file. Others may still read the old one, so it stays open."""
-        if is_damage(error):
+        if isinstance(error, sqlite3.Error) and is_damage(error):
             # Without a new one (a full disk) everything is a miss.
             with self._opening, contextlib.suppress(StorageError):
                 if file is self._file:

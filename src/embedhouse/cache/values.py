@@ -60,8 +60,7 @@ def encode(seal: Seal, hashes: Sequence[bytes], computed: Embeddings) -> list[by
 
 
 def decode(seal: Seal, hashes: Sequence[bytes], values: Sequence[bytes | None], dimensions: int) -> Cached:
-    """What the values say of the hashes, in their order; None is a miss. Counts hits, misses, and what is foreign
-    or damaged."""
+    """What the values say of the hashes, in their order; None is a miss. Counts what is foreign or damaged."""
     layout = _layout(dimensions)
     held = [row for row, value in enumerate(values) if value is not None and len(value) == layout.itemsize]
     joined = b"".join([values[row] or b"" for row in held])
@@ -70,7 +69,8 @@ def decode(seal: Seal, hashes: Sequence[bytes], values: Sequence[bytes | None], 
     checksums = _checksums(seal, [hashes[row] for row in held], joined, layout.itemsize)
     sound = own & (rows["checksum"] == checksums)
     wrong_size = sum(value is not None for value in values) - len(held)
-    _count(len(values), int(sound.sum()), int((~own).sum()), int((own & ~sound).sum()) + wrong_size)
+    _count("foreign", int((~own).sum()))
+    _count("damaged", int((own & ~sound).sum()) + wrong_size)
     if len(held) == len(values) and sound.all():  # as a rule
         return Cached(
             found=np.ones(len(values), np.bool_),
@@ -119,8 +119,6 @@ def _checksums(seal: Seal, hashes: Sequence[bytes], rows: bytes, size: int) -> l
     ]
 
 
-def _count(asked: int, hits: int, foreign: int, damaged: int) -> None:
-    counts = {"hits": hits, "misses": asked - hits, "foreign_entries": foreign, "damaged_entries": damaged}
-    for name, count in counts.items():
-        if count:
-            COUNTERS.add(f"cache_{name}", count)
+def _count(kind: str, count: int) -> None:
+    if count:
+        COUNTERS.add(f"cache_{kind}_entries", count)

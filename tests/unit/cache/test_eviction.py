@@ -9,6 +9,7 @@ from fake_house import vector_of
 
 from embedhouse.cache.sqlite import SqliteVectorCache
 from embedhouse.domain.embeddings import Embeddings
+from embedhouse.domain.errors import StorageError
 from embedhouse.domain.spaces import Role
 from embedhouse.telemetry import COUNTERS
 
@@ -131,6 +132,39 @@ def test_cache_grows_past_its_size_when_all_of_it_is_needed(tmp_path: Path) -> N
     filled = Filled(tmp_path / "cache.db", needed=frozenset(TEXTS))
     filled.put(TEXTS)
     assert filled.held(TEXTS) == 2000
+    filled.cache.close()
+
+
+def test_cache_that_is_nearly_all_needed_is_not_looked_through_with_every_write(tmp_path: Path) -> None:
+    filled = Filled(tmp_path / "cache.db", needed=frozenset(TEXTS[:990]))
+    asked: list[int] = []
+
+    def needed(fingerprint: str, hashes: Sequence[bytes]) -> set[bytes]:
+        asked.append(len(hashes))
+        return {_hash(text) for text in TEXTS[:990]} & set(hashes)
+
+    filled.cache.close()
+    filled.cache = SqliteVectorCache(filled.path, max_bytes=1000 * ENTRY_BYTES, needed=needed)
+    filled.put(TEXTS[:990])
+    for text in TEXTS[990:1090]:
+        filled.put([text])
+    assert sum(asked) <= 3 * 1100
+    assert filled.held(TEXTS) <= 1060
+    filled.cache.close()
+
+
+def test_ledger_that_cannot_be_asked_costs_the_write_and_not_the_call(tmp_path: Path) -> None:
+    def fail(fingerprint: str, hashes: Sequence[bytes]) -> set[bytes]:
+        raise StorageError(reason="locked")
+
+    filled = Filled(tmp_path / "cache.db")
+    filled.put(TEXTS[:990])
+    filled.cache.close()
+    filled.cache = SqliteVectorCache(filled.path, max_bytes=1000 * ENTRY_BYTES, needed=fail)
+    before = COUNTERS.snapshot().get("cache_failures", 0)
+    filled.put(TEXTS[1000:1100])
+    assert COUNTERS.snapshot()["cache_failures"] == before + 1
+    assert filled.held(TEXTS[:990]) == 990
     filled.cache.close()
 
 

@@ -198,6 +198,14 @@ def test_cached_embedder_of_no_text_answers_nothing(cache: SqliteVectorCache) ->
     assert found.vectors.shape == (0, DIMENSIONS)
 
 
+def test_texts_found_and_not_found_are_counted_once(cache: SqliteVectorCache) -> None:
+    embedder = CachedEmbedder(HashEmbedder(), cache)
+    before = (_counted("cache_hits"), _counted("cache_misses"))
+    for texts in (["a", "b"], ["b", "c", "b"]):
+        embedder.embed(texts, role="document", deadline=Deadline.never())
+    assert (_counted("cache_hits") - before[0], _counted("cache_misses") - before[1]) == (1, 3)
+
+
 def test_cached_text_reports_the_tokens_that_it_has(cache: SqliteVectorCache) -> None:
     embedder = CachedEmbedder(HashEmbedder(), cache)
     for _ in range(2):
