@@ -30,7 +30,6 @@ from machine import DATA, versions, write_result
 
 COLLECTION = "scifact"
 PACKAGES = ("embedhouse", "openvino", "qdrant-edge-py", "sqlalchemy", "tokenizers")
-ROUNDS = 2
 
 
 def corpus(folder: Path, n: int | None) -> Path:
@@ -89,6 +88,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--documents", type=int, help="only the first N documents")
     parser.add_argument("--peer-documents", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=2, help="the fastest of these counts")
     parser.add_argument("--peer-python", help="a Python with sentence-transformers and chromadb")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
@@ -96,7 +96,7 @@ def main() -> None:
         folder = Path(temporary)
         file = corpus(folder, arguments.documents)
         rounds = []
-        for number in range(ROUNDS):
+        for number in range(arguments.rounds):
             cold, unchanged, texts = run(folder / f"home{number}", file)
             raw_s, tokens = raw_seconds(folder / f"home{number}", texts)
             rounds.append((cold, unchanged, raw_s, tokens))

@@ -1,0 +1,164 @@
+"""Puts the figures of `results/` into the tables of the README files: `python benchmarks/tables.py`.
+
+Each table stands between `<!-- NAME -->` and `<!-- /NAME -->`. One without a result is left as it is.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from machine import PROJECT, RESULTS
+
+PAGES = (PROJECT / "benchmarks" / "README.md", PROJECT / "README.md")
+EMBED_NAMES = {
+    "st-fp32": "sentence-transformers as installed",
+    "st-bf16": "sentence-transformers bf16",
+    "ort-fp32": "ONNX Runtime fp32, fused",
+    "ort-int8": "ONNX Runtime int8 dynamic, fused",
+    "f32": "**Embedhouse f32**",
+    "bf16": "**Embedhouse bf16**",
+    "int8": "**Embedhouse int8**",
+}
+SETS = {"scifact": "SciFact", "cranfield": "Cranfield", "medquad": "MedQuAD"}
+
+Result = dict[str, Any]
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table in Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def both(latency: Result | None) -> str:
+    """p50 and p99 of a latency, in milliseconds."""
+    return f"{latency['p50_ms']:.1f} / {latency['p99_ms']:.1f}" if latency else "-"
+
+
+def embed(result: Result) -> str:
+    """Speed, nearness and latency of each contestant."""
+    rows = []
+    for name, row in result["rows"].items():
+        if "failed" in row:
+            continue
+        near = f"{row['mean_cosine']:.5f} / {row['min_cosine']:.5f}"
+        times = f"{row['times_sentence_transformers']:.2f}"
+        idle, busy = both(row.get("query_idle")), both(row.get("query_while_bulk"))
+        speed = f"{row['tokens_per_s']:,.0f}"
+        rows.append([EMBED_NAMES[name], speed, times, near, idle, busy, row["peak_resident_mb"]])
+    head = ["", "tokens/s", "times", "cosine mean / least", "query p50 / p99 ms", "while bulk runs", "MB"]
+    share = f"{100 * result['bf16_share_of_ceiling']:.0f} %"
+    ceiling = (
+        f"{result['bf16_gemm_gflops']:.0f} GFLOP/s of bf16 GEMM, or {result['ceiling_tokens_per_s']:,.0f} tokens/s"
+    )
+    return f"{table(head, rows)}\n\nThe cores' ceiling is {ceiling}; bf16 reaches {share} of it."
+
+
+def search(result: Result) -> str:
+    """Latencies in process and over HTTP; then the peers."""
+    inside, http = result["in_process"], result["http"]
+    rows = [[name, both(inside["idle"][name]), both(http["idle"].get(name))] for name in inside["idle"]]
+    busy = "hybrid, uncached query"
+    rows.append(
+        [f"{busy}, while indexing", both(inside["while_indexing"][busy]), both(http["while_indexing"][busy])]
+    )
+    ours = table(["p50 / p99 ms", "in process", "over HTTP"], rows)
+    kinds = ["dense", "dense, filter 0.1 %", "dense, filter 1 %", "dense, filter 10 %"]
+    idle = inside["idle"]
+    ours_row = ["**Embedhouse**, whole search", f"{result['recall_at_10']:.3f}"]
+    ours_row += [both(idle["dense, cached vector"]), *(both(idle[kind]) for kind in kinds[1:])]
+    others = [
+        [f"{name} {row['version']}", f"{row['recall_at_10']:.3f}", *(both(row["latency"][kind]) for kind in kinds)]
+        for name, row in result.get("peers", {}).items()
+        if "failed" not in row
+    ]
+    beside = table(["dense, p50 / p99 ms", "recall@10", "all", "0.1 %", "1 %", "10 %"], [ours_row, *others])
+    memory = f"The server holds {http['server_resident_mb']} MB and is ready in {http['server_ready_s']:.1f} s"
+    built = result["build"]
+    speed = f"; {built['index_s']:.0f} s to index, {built['compact_s']:.0f} s to compact" if built else ""
+    return f"{ours}\n\n{beside}\n\n{memory}{speed}."
+
+
+def pipeline(result: Result) -> str:
+    """Cold, unchanged, overhead, and the plain pipeline."""
+    plain = result.get("plain_pipeline", {})
+    rows = [
+        ["cold", f"{result['cold_s']:.0f} s, {result['cold_tokens_per_s']:,.0f} tokens/s"],
+        ["the model alone on the same chunks", f"{result['model_alone_s']:.0f} s"],
+        ["overhead of read, chunk, cache, ledger, index", f"{result['overhead_percent']:.1f} %"],
+        [
+            "unchanged",
+            f"{result['unchanged_s']:.2f} s: {result['unchanged_times_faster']:.0f} times faster, 0 tokens",
+        ],
+        ["memory at most", f"{result['peak_resident_mb']} MB"],
+    ]
+    if "seconds" in plain:
+        speed, memory = plain["documents"] / plain["seconds"], plain["peak_resident_mb"]
+        rows.append(["sentence-transformers + Chroma", f"{speed:.1f} documents/s (cut at 256 tokens), {memory} MB"])
+        rows.append(["Embedhouse", f"{result['documents'] / result['cold_s']:.1f} documents/s (whole)"])
+    return table(["SciFact, end to end", ""], rows)
+
+
+def quality(result: Result) -> str:
+    """nDCG@10 of every way to search."""
+    gains = result["summary"]["gain_percent_over_better_side"]
+    rows = []
+    for name, gain in gains.items():
+        if name == "hybrid convex":
+            continue
+        shown = "**hybrid, defaults (convex)**" if name == "hybrid" else name
+        values = [f"{_ndcg(result, each, name):.4f}" for each in SETS]
+        rows.append([shown, *values, f"{gain['mean']:+.2f} %", f"{gain['worst']:+.2f} %"])
+    return table(["nDCG@10", *SETS.values(), "mean gain over the better side", "worst"], rows)
+
+
+def quality_in_short(result: Result) -> str:
+    """Three lines for the front page."""
+    ways = {"dense": "vectors alone", "lexical": "words alone (BM25)", "hybrid": "**both (default)**"}
+    rows = [[shown, *(f"{_ndcg(result, each, way):.3f}" for each in SETS)] for way, shown in ways.items()]
+    return table(["", *SETS.values()], rows)
+
+
+def _ndcg(result: Result, dataset: str, way: str) -> float:
+    return float(result["sets"][dataset]["rows"][way]["nDCG@10"])
+
+
+def memory(result: Result) -> str:
+    """Where memory stood on the way."""
+    samples = result["samples"]
+    shown = [samples[place * (len(samples) - 1) // 5] for place in range(6)]
+    rows = [["MB", *(each["resident_mb"] for each in shown)]]
+    return table(["texts embedded", *(f"{each['texts']:,}" for each in shown)], rows)
+
+
+TABLES: dict[str, tuple[str, Callable[[Result], str]]] = {
+    "embed": ("embed", embed),
+    "search": ("search", search),
+    "pipeline": ("pipeline", pipeline),
+    "quality": ("quality", quality),
+    "quality-in-short": ("quality", quality_in_short),
+    "memory": ("memory", memory),
+}
+
+
+def filled(text: str) -> str:
+    """A page with its tables as the results have them."""
+    for name, (file, render) in TABLES.items():
+        path = RESULTS / f"{file}.json"
+        if path.is_file():
+            made = f"<!-- {name} -->\n{render(json.loads(path.read_bytes()))}\n<!-- /{name} -->"
+            text = re.sub(rf"<!-- {name} -->.*?<!-- /{name} -->", lambda _, made=made: made, text, flags=re.DOTALL)
+    return text
+
+
+def main() -> None:
+    """Rewrite the pages."""
+    for page in PAGES:
+        page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
