@@ -21,10 +21,11 @@ def stub() -> Iterator[ProviderStub]:
         yield stub
 
 
-def _house(tmp_path: Path, stub: ProviderStub, model: str, **given: Any) -> Embedhouse:
+def _house(tmp_path: Path, stub: ProviderStub, model: str, max_items: int = 0, **given: Any) -> Embedhouse:
+    url = f"{stub.url}/v1"
     providers = {
-        "own": {"kind": "openai-compatible", "url": f"{stub.url}/v1", "api_key": stub.key},
-        "openai": {"kind": "openai", "url": f"{stub.url}/v1", "api_key": stub.key},
+        "own": {"kind": "openai-compatible", "url": url, "api_key": stub.key, "max_items": max_items},
+        "openai": {"kind": "openai", "url": url, "api_key": stub.key},
     }
     settings: dict[str, Any] = {"prices": {"own:small": 1000.0}, "canary_hours": 0, "models_folder": tmp_path / "m"}
     return Embedhouse(tmp_path / "house", model=model, providers=providers, **(settings | given))
@@ -60,6 +61,18 @@ def test_budget_keeps_requests_from_being_sent(tmp_path: Path, stub: ProviderStu
         assert house.search("notes", "a query").hits == []
         assert len(stub.seen) == before + 1
         assert house.status().collections[0].pending_chunks == 50
+
+
+def test_budget_is_asked_for_all_requests_of_a_batch_at_once(tmp_path: Path, stub: ProviderStub) -> None:
+    budgets = [{"usd": 0.3, "per": "day", "provider": "own"}]  # for some of the requests, not for all
+    with _house(tmp_path, stub, "own:small", max_items=10, budgets=budgets) as house:
+        house.collections.create("notes")
+        before = len(stub.seen)
+        with pytest.raises(BudgetExceeded, match="provider own"):
+            house.documents.upsert("notes", _documents(50))
+        assert len(stub.seen) == before
+        house.documents.upsert("notes", [Document(id="few", text="a few words")])
+        assert len(stub.seen) == before + 1
 
 
 def test_plan_with_a_known_model_sends_nothing_and_costs_the_list_price(tmp_path: Path, stub: ProviderStub) -> None:

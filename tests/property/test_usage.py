@@ -45,8 +45,10 @@ _event = st.tuples(st.integers(0, 3), _whose, _spent, st.booleans())
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(_event, max_size=25))
-def test_usage_sums_are_equal_by_any_grouping(events: list[tuple[int, Attribution, Spent, bool]]) -> None:
+@given(st.lists(_event, max_size=25), st.integers(1, 9))
+def test_usage_sums_are_equal_by_any_grouping(
+    events: list[tuple[int, Attribution, Spent, bool]], folded_at_once: int
+) -> None:
     with tempfile.TemporaryDirectory() as folder:
         database = Database(Path(folder) / "ledger.db")
         clock = Clock(0.0)
@@ -60,7 +62,7 @@ def test_usage_sums_are_equal_by_any_grouping(events: list[tuple[int, Attributio
         meter.close()
         _check_sums(database, [spent for _, _, spent, _ in events])
         with database.write() as ledger:
-            fold_queries(ledger, before_day=2)
+            fold_queries(ledger, before_day=2, limit=folded_at_once)
         _check_sums(database, [spent for _, _, spent, _ in events])
         database.close()
 

@@ -53,7 +53,7 @@ async def embed(request: ApiRequest, data: JSONBody[EmbedRequest]) -> Embedded:
     return await served.call(request, work, lane)
 
 
-@post("/similarity", summary="Compare texts", tags=_TAGS, status_code=200, responses=failures())
+@post("/similarity", summary="Compare texts", tags=_TAGS, status_code=200, responses=failures(404, 409))
 async def similarity(request: ApiRequest, data: JSONBody[SimilarityRequest]) -> Similarities:
     """The cosine of each text of `a` with each of `b`, all embedded with one role."""
     served = served_house(request)

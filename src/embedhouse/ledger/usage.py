@@ -95,19 +95,22 @@ def add_usage(connection: Connection, usage: Sequence[tuple[Account, Amount]]) -
     connection.execute(statement, rows)
 
 
-def fold_queries(connection: Connection, before_day: int) -> int:
-    """Put the queries of each day before `before_day` together, account by account; how many rows went."""
+def fold_queries(connection: Connection, before_day: int, limit: int) -> int:
+    """Put queries of each day before `before_day` together, account by account: the oldest `limit` rows at most.
+    How many rows went."""
     columns = t.usage.c
-    own = (columns.request_id != "", columns.lane == "interactive", columns.day < before_day)
+    own = [columns.request_id != "", columns.lane == "interactive", columns.day < before_day]
+    last = select(columns.id).where(*own).order_by(columns.id).offset(limit - 1).limit(1)
+    if (last_id := connection.execute(last).scalar()) is not None:
+        own.append(columns.id <= last_id)
     keys = [columns[name] for name in Account.__struct_fields__ if name != "request_id"]
     sums = [func.sum(columns[name]).label(name) for name in _SUMMED]
     times = [func.min(columns.started_at).label("started_at"), func.max(columns.ended_at).label("ended_at")]
-    folded = select(*keys, *sums, *times).where(*own).group_by(*keys)
-    rows = [dict(row._mapping) for row in connection.execute(folded)]
+    rows = connection.execute(select(*keys, *sums, *times).where(*own).group_by(*keys)).all()
     if not rows:
         return 0
     gone = connection.execute(delete(t.usage).where(*own)).rowcount
-    add_usage(connection, [_account_and_amount(row) for row in rows])
+    add_usage(connection, [_account_and_amount(dict(row._mapping)) for row in rows])
     return gone
 
 

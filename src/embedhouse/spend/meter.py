@@ -28,6 +28,7 @@ __all__ = ["SpendMeter"]
 _FLUSH_EVERY_S = 1.0
 _MAX_BUFFERED = 10_000
 _QUERIES_KEPT_DAYS = 3
+_FOLDED_AT_ONCE = 5_000
 
 _log = structlog.get_logger("embedhouse.spend")
 
@@ -151,8 +152,10 @@ class SpendMeter:
             return
         self._folded_upto = before
         try:
-            with self._database.write() as ledger:
-                fold_queries(ledger, before)
+            gone = _FOLDED_AT_ONCE
+            while gone == _FOLDED_AT_ONCE and not self._closing.is_set():
+                with self._database.write() as ledger:  # little by little: others want to write too
+                    gone = fold_queries(ledger, before, _FOLDED_AT_ONCE)
         except Exception as error:
             _log.warning("old usage could not be put together", reason=str(error))
 

@@ -227,7 +227,8 @@ def test_meter_says_unknown_price_rather_than_nothing(database: Database) -> Non
     assert (_total(database).usd, _total(database).unpriced_tokens) == (1.0, 7)
 
 
-def test_meter_puts_old_queries_together(database: Database) -> None:
+def test_meter_puts_old_queries_together(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("embedhouse.spend.meter._FOLDED_AT_ONCE", 2)
     old = _meter(database, now=NOON)
     for number in range(5):
         with attributed(caller="alice", request_id=f"r{number}"):

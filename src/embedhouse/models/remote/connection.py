@@ -68,6 +68,11 @@ class Connection:
             raise failure.as_error(self.name, self.settings.kind, self.model, retries.waited_s) from None
         raise AssertionError("a retry context ends with a result or an error")
 
+    def allow(self, lane: Lane, tokens: int) -> None:
+        """Before several requests of so many tokens together: what is paid for must not be lost because the last of
+        them is over a budget. Errors: BudgetExceeded."""
+        self._meter.allow(provider=self.name, model=self.model, lane=lane, tokens=tokens)
+
     async def close(self) -> None:
         """Close the connections."""
         await self._api.close()

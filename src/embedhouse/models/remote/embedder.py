@@ -80,6 +80,7 @@ class RemoteEmbedder:
         whole = [prompt + text for text in texts]
         counts = [count + self.tokenizer.special_count for count in self.tokenizer.count(whole)]
         self._check_window(counts)
+        self._connection.allow(lane, sum(counts))
         work = self._embed(whole, counts, role, lane, deadline)
         vectors, tokens = self._loop.run(work, deadline, f"waiting for {self._connection.name}")
         return Embeddings(vectors=vectors, token_counts=tokens, dropped_counts=np.zeros(len(texts), np.int64))
