@@ -231,7 +231,7 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether searches are answered at full speed, and what is missing if not."""
+    """Whether searches are answered, and what is missing for full speed, or for searching by meaning."""
 
     ready: bool
     reason: str = ""

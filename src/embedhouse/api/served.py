@@ -16,6 +16,7 @@ from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.errors import EmbedhouseError, NotReady
 from embedhouse.domain.spaces import Lane
 from embedhouse.domain.threads import ContextThreads
+from embedhouse.search.embedding import NO_VECTOR
 from embedhouse.settings import Settings
 
 if TYPE_CHECKING:
@@ -75,7 +76,8 @@ class ServedHouse:
             try:
                 await loop.run_in_executor(self._pools["bulk"], self._embed_once)
             except EmbedhouseError as error:
-                self._ready = Ready(ready=False, reason=str(error))
+                # Without a vector searches are answered by words, which is better than not at all.
+                self._ready = Ready(ready=isinstance(error, NO_VECTOR), reason=str(error))
                 _log.warning("the default model is not ready", reason=str(error))
                 await asyncio.sleep(_WARM_UP_AGAIN_S)
             else:

@@ -1,4 +1,5 @@
-"""`embedhouse model`: the models on this machine. Works without the house, so a running server is not disturbed."""
+"""`embedhouse model`: the models on this machine. All but `unfreeze` work without the house, so a running server is
+not disturbed."""
 
 from __future__ import annotations
 

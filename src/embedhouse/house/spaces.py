@@ -19,6 +19,8 @@ from embedhouse.models.spaces import GuardedEmbedder, SpaceStates
 
 __all__ = ["Spaces"]
 
+_CLOSE_S = 2.0
+
 _log = structlog.get_logger("embedhouse.spaces")
 
 
@@ -66,7 +68,8 @@ class Spaces:
         self._closing.set()
         self._states.close()
         if self._watching is not None:
-            self._watching.join()
+            # It may be opening a model at a provider that does not answer; it looks at nothing of ours after that.
+            self._watching.join(_CLOSE_S)
 
     def _watch(self) -> None:
         while True:

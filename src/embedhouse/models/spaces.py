@@ -101,9 +101,9 @@ class SpaceStates:
         """
         with self._checking:
             known, apart = self._compared(guarded, deadline)
-            if known is None:
+            if known is None or (apart is None and known.state == "ok"):
                 return self._record(guarded, deadline)
-            if known.state == "frozen" or apart <= known.tolerance:
+            if known.state == "frozen" or apart is None or apart <= known.tolerance:
                 return self._mark(known, known.state, known.reason)
             reason = _reason(apart, known.tolerance)
             COUNTERS.add("spaces_frozen")
@@ -117,11 +117,11 @@ class SpaceStates:
         is: then it is recorded anew. Errors: SpaceFrozen where it is not, and those of `embed`."""
         with self._checking:
             known, apart = self._compared(guarded, deadline)
-            if known is not None and apart <= known.tolerance:
+            if known is not None and apart is not None and apart <= known.tolerance:
                 return self._mark(known, "ok", "")
             if known is None or accept:
                 return self._record(guarded, deadline)
-            raise _frozen_error(guarded, _reason(apart, known.tolerance))
+            raise _frozen_error(guarded, known.reason if apart is None else _reason(apart, known.tolerance))
 
     def guard(self, guarded: GuardedEmbedder) -> None:
         """Errors: SpaceFrozen."""
@@ -138,17 +138,17 @@ class SpaceStates:
         self._stopping.cancel()
         self._threads.shutdown(cancel_futures=True)
 
-    def _compared(self, guarded: GuardedEmbedder, deadline: Deadline) -> tuple[KnownSpace | None, float]:
-        """What is known of the space, and how far its model is from that now; None where there is nothing to
-        compare with: at first use, or when another version's texts were recorded."""
+    def _compared(self, guarded: GuardedEmbedder, deadline: Deadline) -> tuple[KnownSpace | None, float | None]:
+        """What is known of the space, None at first use; and how far its model is from that now, None where there
+        is nothing to compare: another version's texts were recorded."""
         with self._database.read() as ledger:
             known = spaces.known_space(ledger, guarded.fingerprint)
             recorded = spaces.canary_vectors(ledger, guarded.fingerprint)
         if known is None:
-            return None, 0.0
+            return None, None
         found = take_canary(guarded.unguarded, deadline)
         if not recorded.keys() & found.keys():
-            return None, 0.0
+            return known, None
         return known, distance(recorded, found)
 
     def _record(self, guarded: GuardedEmbedder, deadline: Deadline) -> KnownSpace:

@@ -16,9 +16,9 @@ from embedhouse.domain.errors import (
 from embedhouse.ports import Embedder
 from embedhouse.telemetry import COUNTERS
 
-__all__ = ["NotEmbedded", "embed_or_degrade", "embed_query"]
+__all__ = ["NO_VECTOR", "NotEmbedded", "embed_or_degrade", "embed_query"]
 
-_WITHOUT_VECTOR = (
+NO_VECTOR = (
     BudgetExceeded,
     DeadlineExceeded,
     ProviderRateLimited,
@@ -51,7 +51,7 @@ def embed_or_degrade(embedder: Embedder, text: str, deadline: Deadline) -> Vecto
     """The same, in a part of the time. Errors: NotEmbedded where words alone can answer, and those of `embed`."""
     try:
         return embed_query(embedder, text, deadline.share(_SHARE))
-    except _WITHOUT_VECTOR as error:
+    except NO_VECTOR as error:
         deadline.check("embedding the query")
         COUNTERS.add("searches_degraded")
         raise NotEmbedded(error) from error

@@ -30,6 +30,7 @@ from embedhouse.spend.metered import MeteredEmbedder
 __all__ = ["ModelPool"]
 
 _ENCODINGS_FOLDER = ".encodings"
+_HUB_FOLDER = ".hub"
 _PRECISIONS = get_args(PrecisionName)
 
 
@@ -136,7 +137,7 @@ class ModelPool:
             from embedhouse.models.sentence_transformers import open_sentence_transformer
             from embedhouse.models.snapshot import SnapshotAccess
 
-            access = SnapshotAccess(offline=self._settings.offline)
+            access = SnapshotAccess(cache_folder=self._store.folder / _HUB_FOLDER, offline=self._settings.offline)
             return MeteredEmbedder(open_sentence_transformer(provider, settings, choice, access), self._meter)
         if self._settings.offline:
             raise Offline(what=f"Model {choice.model} of provider {provider}")

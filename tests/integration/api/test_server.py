@@ -14,10 +14,19 @@ import httpx
 import pytest
 
 from embedhouse.api.server import HouseServer, serve
-from embedhouse.domain.errors import HouseLocked, InvalidSetting
+from embedhouse.domain.errors import (
+    HouseLocked,
+    InvalidSetting,
+    ProviderUnavailable,
+    SpaceFrozen,
+    UnknownModel,
+)
 from embedhouse.settings import Settings
 
 NOTES = {"collection": "notes", "text": "river"}
+FROZEN = SpaceFrozen(model="openai:small", space="f" * 12, reason="its vectors differ")
+DOWN = ProviderUnavailable(provider="openai", reason="connection refused")
+MISSING = UnknownModel(name="no/such", reason="it is not there")
 
 
 def lines(response: httpx.Response) -> list[Any]:
@@ -40,6 +49,19 @@ def test_health_answers_before_the_house_is_open(house: Any, settings: Settings)
         thread.join(10)
     assert early == {"/ready": 503, "/collections": 503}
     assert late == 200
+
+
+@pytest.mark.parametrize(("error", "status"), [(FROZEN, 200), (DOWN, 200), (MISSING, 503)])
+def test_server_without_vectors_is_ready_to_answer_by_words(
+    house: Any, settings: Settings, start_server: Any, error: Exception, status: int
+) -> None:
+    def embed(*_: Any, **__: Any) -> Any:
+        raise error
+
+    house.models.embed = embed
+    with start_server(lambda _: house, settings) as server:
+        wait_for(lambda: str(error) in httpx.get(server.url + "/ready").json()["reason"])
+        assert httpx.get(server.url + "/ready").status_code == status
 
 
 def settings_on_free_port(settings: Settings) -> Settings:

@@ -79,3 +79,9 @@ def test_table_and_pairs_group_digits_and_never_read_markup() -> None:
     assert "12,345" in _printed(table, ["name", "count"], [("[red]a", 12345)])
     assert "[red]a" in _printed(table, ["name", "count"], [("[red]a", 12345)])
     assert "on   yes" in _printed(pairs, {"on": True, "n": 0.25}).replace("on  yes", "on   yes")
+
+
+def test_search_result_that_words_alone_answered_says_so_first() -> None:
+    why = "The provider is down."
+    result = SearchResult(hits=[_hit("text")], mode="lexical", space="s", took_ms=1, degraded=why)
+    assert _printed(search_result, result).startswith("Answered by words alone. The provider is down.\n")

@@ -234,6 +234,20 @@ def test_canary_of_other_texts_is_recorded_anew(
     assert states.check(guarded, NEVER).state == "ok"
 
 
+def test_frozen_space_stays_so_when_a_later_version_has_other_texts(
+    states: SpaceStates, guarded: GuardedEmbedder, embedder: DriftingEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states.check(guarded, NEVER)
+    embedder.version = "another model"
+    reason = states.check(guarded, NEVER).reason
+    monkeypatch.setattr("embedhouse.models.canary.TEXTS", ("Text of a later version.",))
+    assert states.check(guarded, NEVER).state == "frozen"
+    with pytest.raises(SpaceFrozen) as caught:
+        states.unfreeze(guarded, NEVER)
+    assert caught.value.fields["reason"] == reason
+    assert states.unfreeze(guarded, NEVER, accept=True).state == "ok"
+
+
 def test_close_does_not_wait_for_a_provider_that_hangs(
     database: Database, embedder: DriftingEmbedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
