@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypedDict
 
 import msgspec
 
@@ -12,6 +12,7 @@ __all__ = [
     "ChunkerName",
     "ChunkingSettings",
     "Collection",
+    "CollectionFields",
     "CollectionOptions",
     "Generation",
     "GenerationState",
@@ -77,3 +78,14 @@ class CollectionOptions(msgspec.Struct, frozen=True, kw_only=True):
     prompts: dict[Role, str] | None = None
     chunking: ChunkingSettings | None = None
     lexical: LexicalSettings | None = None
+
+
+class CollectionFields(TypedDict, total=False):
+    """CollectionOptions as keyword arguments."""
+
+    model: str | None
+    precision: str | None
+    dimensions: int | None
+    prompts: dict[Role, str] | None
+    chunking: ChunkingSettings | None
+    lexical: LexicalSettings | None

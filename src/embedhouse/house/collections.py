@@ -6,7 +6,7 @@ import re
 import shutil
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import get_args
+from typing import Unpack, get_args
 
 import msgspec
 
@@ -14,6 +14,7 @@ from embedhouse.chunking.context import fit_to_window
 from embedhouse.domain.collections import (
     ChunkingSettings,
     Collection,
+    CollectionFields,
     CollectionOptions,
     Generation,
     LexicalSettings,
@@ -44,57 +45,24 @@ class Collections:
         self._database = shelf.parts.database
 
     def create(
-        self,
-        name: str,
-        *,
-        model: str | None = None,
-        precision: str | None = None,
-        dimensions: int | None = None,
-        prompts: dict[Role, str] | None = None,
-        chunking: ChunkingSettings | None = None,
-        lexical: LexicalSettings | None = None,
-        deadline: Deadline | None = None,
+        self, name: str, *, deadline: Deadline | None = None, **options: Unpack[CollectionFields]
     ) -> CollectionInfo:
-        """Make a collection; what is not given is as the settings say.
+        """Make a collection; what is not given of CollectionOptions' fields is as the settings say.
 
         Errors: InvalidInput (name), CollectionExists, and those of the model.
         """
-        options = CollectionOptions(
-            model=model,
-            precision=precision,
-            dimensions=dimensions,
-            prompts=prompts,
-            chunking=chunking,
-            lexical=lexical,
-        )
-        return self._create(name, options)
+        return self._create(name, CollectionOptions(**options))
 
     def ensure(
-        self,
-        name: str,
-        *,
-        model: str | None = None,
-        precision: str | None = None,
-        dimensions: int | None = None,
-        prompts: dict[Role, str] | None = None,
-        chunking: ChunkingSettings | None = None,
-        lexical: LexicalSettings | None = None,
-        deadline: Deadline | None = None,
+        self, name: str, *, deadline: Deadline | None = None, **options: Unpack[CollectionFields]
     ) -> CollectionInfo:
         """The collection; made if it is not there. Errors: those of `create`; SpaceMismatch and Conflict where it
         exists with another model or other settings than those given."""
-        options = CollectionOptions(
-            model=model,
-            precision=precision,
-            dimensions=dimensions,
-            prompts=prompts,
-            chunking=chunking,
-            lexical=lexical,
-        )
+        wanted = CollectionOptions(**options)
         try:
-            self._check_agrees(name, options)
+            self._check_agrees(name, wanted)
         except UnknownCollection:
-            return self._create(name, options)
+            return self._create(name, wanted)
         return self.get(name)
 
     def get(self, name: str, *, deadline: Deadline | None = None) -> CollectionInfo:
