@@ -30,6 +30,7 @@ __all__ = [
     "SECRETS",
     "CacheName",
     "LogLevel",
+    "PrecisionChoice",
     "Settings",
     "load_settings",
     "setting_names",

@@ -7,7 +7,7 @@ import difflib
 import itertools
 import threading
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import msgspec
 
@@ -16,22 +16,25 @@ from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.errors import CapabilityMissing, InvalidSetting, Offline, UnknownModel
 from embedhouse.domain.models import ModelChoice, Spent
 from embedhouse.domain.spaces import Lane
-from embedhouse.models.local import LocalModelSettings, PrecisionName, open_local_model
-from embedhouse.models.parity import Parity, check_model
 from embedhouse.models.progress import Progress, no_progress
 from embedhouse.models.quantised import quantised_file
-from embedhouse.models.remote.opening import RemoteModels
 from embedhouse.models.spaces import GuardedEmbedder, SpaceStates
 from embedhouse.models.store import ModelFiles, ModelStore
 from embedhouse.ports import Embedder, Meter, VectorCache
-from embedhouse.settings import Settings
+from embedhouse.settings import PrecisionChoice, Settings
 from embedhouse.spend.metered import MeteredEmbedder
+
+# OpenVINO and the providers' clients are imported where a model is opened: most commands open none.
+if TYPE_CHECKING:
+    from embedhouse.models.local import LocalModelSettings
+    from embedhouse.models.parity import Parity
+    from embedhouse.models.remote.opening import RemoteModels
 
 __all__ = ["ModelPool"]
 
 _ENCODINGS_FOLDER = ".encodings"
 _HUB_FOLDER = ".hub"
-_PRECISIONS = get_args(PrecisionName)
+_PRECISIONS = get_args(PrecisionChoice)
 
 
 class ModelPool:
@@ -53,7 +56,7 @@ class ModelPool:
         self._on_download = on_download
         self._meter = meter or _NoMeter()
         self._spaces = spaces
-        self._remote = RemoteModels(settings.providers, self._meter, store.folder / _ENCODINGS_FOLDER)
+        self._remote: RemoteModels | None = None
         self._lock = threading.Lock()
         self._opening: dict[ModelChoice, threading.Lock] = {}
         self._open: dict[ModelChoice, tuple[Embedder, CachedEmbedder]] = {}
@@ -76,7 +79,8 @@ class ModelPool:
             for embedder in {id(embedder): embedder for embedder, _ in self._open.values()}.values():
                 embedder.close()
             self._open.clear()
-            self._remote.close()
+            if self._remote is not None:
+                self._remote.close()
 
     def check(self, model: str, precision: str) -> Parity:
         """How close the model's vectors are to a reference's. Errors: as `open`; CapabilityMissing for providers'
@@ -86,6 +90,8 @@ class ModelPool:
             raise CapabilityMissing(part=f"Model {model}", capability="this check", remedy=remedy)
         files = self._store.get(model)
         settings = self._local_settings(files, ModelChoice(model=model, precision=precision))
+        from embedhouse.models.parity import check_model
+
         return check_model(files.folder, settings, Deadline.never())
 
     def _pair(self, choice: ModelChoice) -> tuple[Embedder, CachedEmbedder]:
@@ -129,6 +135,8 @@ class ModelPool:
         if provider is None:
             self._check_is_local(wanted.model)
             files = self._store.get(wanted.model, progress=self._on_download)
+            from embedhouse.models.local import open_local_model
+
             local = open_local_model(files.folder, self._local_settings(files, wanted))
             return MeteredEmbedder(local, self._meter)
         choice = msgspec.structs.replace(wanted, model=_model_at(wanted.model))
@@ -141,7 +149,16 @@ class ModelPool:
             return MeteredEmbedder(open_sentence_transformer(provider, settings, choice, access), self._meter)
         if self._settings.offline:
             raise Offline(what=f"Model {choice.model} of provider {provider}")
-        return self._remote.open(provider, choice)
+        return self._remote_models().open(provider, choice)
+
+    def _remote_models(self) -> RemoteModels:
+        with self._lock:
+            if self._remote is None:
+                from embedhouse.models.remote.opening import RemoteModels
+
+                folder = self._store.folder / _ENCODINGS_FOLDER
+                self._remote = RemoteModels(self._settings.providers, self._meter, folder)
+            return self._remote
 
     def _check_is_local(self, model: str) -> None:
         """Errors: UnknownModel for what looks like a provider's model, of a provider that nobody knows."""
@@ -155,6 +172,8 @@ class ModelPool:
 
     def _local_settings(self, files: ModelFiles, wanted: ModelChoice) -> LocalModelSettings:
         precision = _checked_precision(wanted.precision)
+        from embedhouse.models.local import LocalModelSettings
+
         return LocalModelSettings(
             name=files.name,
             # The same files are the same revision, from the hub, the package index or a folder.
@@ -202,9 +221,9 @@ def _model_at(name: str) -> str:
     return name.partition(":")[2]
 
 
-def _checked_precision(name: str) -> PrecisionName:
+def _checked_precision(name: str) -> PrecisionChoice:
     with contextlib.suppress(msgspec.ValidationError):
-        known: PrecisionName = msgspec.convert(name, PrecisionName)
+        known: PrecisionChoice = msgspec.convert(name, PrecisionChoice)
         return known
     raise InvalidSetting(
         name="precision", origin="request", reason=f"{name!r} is not one of {', '.join(_PRECISIONS)}"
