@@ -21,8 +21,8 @@ _SHARE_OF_RATE = 0.98
 _RESERVE_OF_BUCKET = 0.1
 _RESERVE_OF_WINDOW = 0.02
 _LIFT = 0.1
-# Who wakes up a little late is not made to pay for it.
-_LATE_S = 0.03
+# Who wakes up late catches up: of a minute it is less than what the share leaves.
+_LATE_S = 0.1
 _RESET_MARGIN_S = 0.01
 _UNKNOWN_RESET_S = 1.0
 _LEAST_USED = 4
@@ -63,6 +63,8 @@ class Quota:
         self._sent = 0.0
         self._under_way = 0.0
         self._newest = 0.0
+        # Whether the time of the reset counts from the answer; until a refusal shows it, from the request.
+        self._told_late = False
         self._level: _Level | None = None
         self._refill = _Refill()
         self._learned: tuple[float, float] | None = None
@@ -110,14 +112,15 @@ class Quota:
             now,
             self._sent,
             seen.limit,
-            now + reset_s + _RESET_MARGIN_S,
+            (now if self._told_late else ticket.at) + reset_s + _RESET_MARGIN_S,
             seen.remaining,
         )
         self._newest = max(self._newest, ticket.sent)
 
     def refused(self, ticket: Ticket, now: float) -> None:
-        """It was not let through. Where nothing else says how much may be sent, send less than was answered."""
-        if self._level is not None or self._steady or ticket.at < self._slower_since:
+        """It was not let through. Where the provider does not tell what is left, send less than was answered."""
+        self._told_late = True
+        if self._level is not None or ticket.at < self._slower_since:
             return  # what was sent before the rate was lowered says nothing of the lower one
         began = self._answered[0][0] if self._answered else now
         answered = sum(cost for _, cost in self._answered) / max(1.0, now - began)

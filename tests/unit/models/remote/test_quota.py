@@ -16,7 +16,7 @@ CONCURRENCY = 8
 
 
 def simulate(
-    quota: Quota, limit: Bucket | Window, seconds: float, *, tells: bool = True
+    quota: Quota, limit: Bucket | Window, seconds: float, *, tells: bool = True, late_s: float = 0.0
 ) -> list[tuple[float, bool]]:
     """(time, whether it was let through) of every request of a bulk job that never ends: the first alone, then as
     many at once as are allowed. The server counts a request when it comes, and answers after the latency."""
@@ -42,7 +42,9 @@ def simulate(
         passed = limit.take(now)
         sent.append((now, passed))
         whole, left, reset_s = limit.state(now)
-        told = Remaining(remaining=left, limit=whole, reset_s=round(reset_s, 3)) if tells else None
+        told = (
+            Remaining(remaining=left, limit=whole, reset_s=round(max(0.0, reset_s - late_s), 3)) if tells else None
+        )
         heapq.heappush(answers, (now + LATENCY_S, next(numbers), quota.take(1, now), passed, told))
     return sent
 
@@ -64,7 +66,14 @@ def test_quota_uses_a_window_up_and_is_never_refused(count: int, seconds: float)
     total_s = 3 * seconds
     sent = simulate(Quota(), Window(count, seconds, began=0.0), total_s)
     assert all(passed for _, passed in sent)
-    assert per_s(sent, total_s, after_s=0.0) >= 0.85 * count / seconds
+    assert per_s(sent, total_s, after_s=0.0) >= 0.95 * count / seconds
+
+
+def test_quota_learns_from_refusals_that_resets_are_told_late() -> None:
+    # The server says with its answer, not with the request, how long the window still is.
+    sent = simulate(Quota(), Window(50, 1.0, began=0.0), 20, late_s=LATENCY_S)
+    assert all(passed for at, passed in sent if at > 2)
+    assert per_s(sent, 20) >= 0.85 * 50
 
 
 def test_quota_keeps_the_rate_of_the_settings_where_the_server_says_nothing() -> None:
@@ -78,6 +87,12 @@ def test_quota_learns_a_rate_that_nobody_tells_from_refusals() -> None:
     late = [passed for at, passed in sent if at > 60]
     assert late.count(False) <= 0.05 * len(late)
     assert per_s(sent, 120, after_s=60) >= 0.7 * 20
+
+
+def test_quota_learns_that_the_rate_of_the_settings_is_too_high() -> None:
+    sent = simulate(Quota(per_minute=6000), Bucket(20, 20, at=0.0), 120, tells=False)
+    late = [passed for at, passed in sent if at > 60]
+    assert late.count(False) <= 0.05 * len(late)
 
 
 def test_quota_leaves_a_tenth_of_a_bucket_to_queries() -> None:
@@ -107,4 +122,5 @@ def test_quota_asks_again_after_a_second_where_no_reset_is_told() -> None:
 def test_quota_lets_a_cost_over_the_whole_limit_through_when_it_is_whole() -> None:
     quota = Quota()
     quota.observe(quota.take(1, 0.0), Remaining(remaining=100, limit=100, reset_s=0.0), 0.1)
+    quota.ended(1)
     assert quota.wait_s(1000, 0.1, leave_reserve=True) == 0
