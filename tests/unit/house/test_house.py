@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from fake_house import SPACE, HashEmbedder, open_fake_house, vector_of
 from embedhouse.domain.collections import ChunkingSettings
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.documents import Document
+from embedhouse.domain.embeddings import Embeddings
 from embedhouse.domain.errors import (
     Cancelled,
     CollectionExists,
@@ -23,6 +24,7 @@ from embedhouse.domain.errors import (
     UnknownCollection,
     UnknownDocument,
 )
+from embedhouse.domain.spaces import Lane, Role
 from embedhouse.house import House
 from embedhouse.indexes.qdrant import QdrantEdgeIndex
 from embedhouse.ledger import chunks, collections
@@ -167,11 +169,11 @@ def test_document_vectors_are_unit_vectors_of_the_chunks(house: House) -> None:
 
 def test_accepted_write_is_indexed_soon(house: House) -> None:
     assert house.documents.upsert("notes", [_document("a", "A zebra.")], wait="accepted").pending_chunks == 1
-    deadline = time.monotonic() + 10
-    while not house.search("notes", "zebra", mode="lexical").hits:
+    deadline = time.monotonic() + 60
+    while not house.status().clean:
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    assert house.status().clean
+    assert house.search("notes", "zebra", mode="lexical").hits
 
 
 def test_write_that_is_tried_again_is_indexed_then(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,19 +209,38 @@ def test_document_deleted_while_it_is_embedded_does_not_come_back(tmp_path: Path
             assert collections.vector_count(ledger, opened.generation.id) == 0
 
 
+class _HeldRows(HashEmbedder):
+    """Embeds no text that begins with "Row" until it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.let = threading.Event()
+
+    def embed(self, texts: Sequence[str], *, role: Role, lane: Lane = "bulk", deadline: Deadline) -> Embeddings:
+        if any(text.startswith("Row") for text in texts):
+            assert self.let.wait(60)
+        return super().embed(texts, role=role, lane=lane, deadline=deadline)
+
+
 def test_single_write_does_not_wait_for_bulk_work(tmp_path: Path) -> None:
     rows = tmp_path / "rows.jsonl"
-    rows.write_text("".join(f'{{"_id": "{n}", "text": "Row {n}."}}\n' for n in range(6000)))
-    with open_fake_house(tmp_path / "home", HashEmbedder(seconds_per_batch=0.25)) as house:
+    rows.write_text("".join(f'{{"_id": "{n}", "text": "Row {n}."}}\n' for n in range(600)))
+    embedder = _HeldRows()
+    with open_fake_house(tmp_path / "home", embedder) as house:
         house.collections.create("notes")
         bulk = threading.Thread(target=house.index, args=("notes", [rows]))
         bulk.start()
-        while house.collections.get("notes").pending_chunks < 2000:
-            time.sleep(0.01)
-        house.documents.upsert("notes", [_document("single", "A zebra.")])
-        assert [hit.document_id for hit in house.search("notes", "zebra", mode="lexical").hits] == ["single"]
-        assert house.collections.get("notes").pending_chunks > 500
-        bulk.join()
+        try:
+            deadline = time.monotonic() + 60
+            while not house.collections.get("notes").pending_chunks:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            house.documents.upsert("notes", [_document("single", "A zebra.")])
+            assert [hit.document_id for hit in house.search("notes", "zebra", mode="lexical").hits] == ["single"]
+            assert house.collections.get("notes").pending_chunks
+        finally:
+            embedder.let.set()
+            bulk.join()
         assert house.status().clean
 
 
