@@ -116,6 +116,30 @@ def test_similarity_of_two_texts_is_one_number(shell: Shell) -> None:
     assert -1 <= far < near <= 1
 
 
+def test_prompts_of_a_collection_are_shown_used_and_held_to(fresh: Shell, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("A river flows to the sea.")
+    fresh.json(
+        "index", "notes", str(tmp_path / "a.txt"), "--query-prompt", "query: ", "--document-prompt", "passage: "
+    )
+    shown = fresh.run("collection", "show", "notes").stdout.decode()
+    assert "'query: '" in shown
+    assert "'passage: '" in shown
+    by_role = [
+        fresh.json("embed", "a river", "--role", role, "--collection", "notes")["embeddings"]
+        for role in ("query", "document")
+    ]
+    assert by_role[0] != by_role[1]
+    scores = [
+        float(fresh.run("similarity", "a river", "a stream", "--role", role, "--collection", "notes").stdout)
+        for role in ("query", "document")
+    ]
+    assert scores[0] != scores[1]
+    other = fresh.run("index", "notes", str(tmp_path / "a.txt"), "--query-prompt", "find: ")
+    assert "another space" in _said(other, 4)
+    made = fresh.json("collection", "create", "more", "--query-prompt", "query: ")
+    assert made["prompts"] == {"query": "query: "}
+
+
 def test_collection_and_document_commands_agree_with_what_was_indexed(shell: Shell) -> None:
     info = shell.json("collection", "show", "notes")
     assert info["documents"] == len(ALL_IDS)
