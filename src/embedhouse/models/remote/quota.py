@@ -44,7 +44,7 @@ class Ticket(msgspec.Struct, frozen=True):
 
 class _Level(msgspec.Struct, frozen=True):
     """`left` at the time `at`, when so much had been `sent`; whole again, at `limit`, at the time `reset_at`.
-    `told`: what the provider said was left."""
+    `told`: what the provider said was left; a guess where a new window must have begun."""
 
     left: float
     at: float
@@ -52,6 +52,7 @@ class _Level(msgspec.Struct, frozen=True):
     limit: float | None
     reset_at: float
     told: float
+    is_guess: bool = False
 
 
 class Quota:
@@ -105,6 +106,11 @@ class Quota:
     def observe(self, ticket: Ticket, seen: Remaining, now: float) -> None:
         """What the answer to the request of `ticket` said."""
         reset_s = _UNKNOWN_RESET_S if seen.reset_s is None else seen.reset_s
+        reset_at = (now if self._told_late else ticket.at) + reset_s + _RESET_MARGIN_S
+        level = self._level
+        if level is not None and not level.is_guess and seen.remaining <= level.told + self._under_way:
+            # The same window: a request that was longer on its way makes its end look nearer than it is.
+            reset_at = max(reset_at, level.reset_at)
         if seen.limit is not None and seen.reset_s:
             self._refill.observe(seen.limit - seen.remaining, seen.reset_s)
         self._level = _Level(
@@ -112,7 +118,7 @@ class Quota:
             now,
             self._sent,
             seen.limit,
-            (now if self._told_late else ticket.at) + reset_s + _RESET_MARGIN_S,
+            reset_at,
             seen.remaining,
         )
         self._newest = max(self._newest, ticket.sent)
@@ -188,7 +194,7 @@ class Quota:
         whole = max(cost, level.left) if level.limit is None else level.limit
         # What is under way may be counted in the new window. When that begins is not known before it is told.
         again_at = now + max(level.reset_at - level.at, _UNKNOWN_RESET_S)
-        self._level = _Level(whole - self._under_way, now, self._sent, level.limit, again_at, whole)
+        self._level = _Level(whole - self._under_way, now, self._sent, level.limit, again_at, whole, is_guess=True)
 
 
 class _Refill:
