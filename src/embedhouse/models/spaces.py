@@ -27,7 +27,9 @@ __all__ = ["GuardedEmbedder", "SpaceStates"]
 _log = structlog.get_logger("embedhouse.spaces")
 
 _TRY_AGAIN_S = 300.0
-_GRACE_S = 1.0
+# How long a process that ends waits for its canary: hardly after a query; after bulk work so that even a small
+# folder leaves one behind.
+_GRACE_S: dict[Lane, float] = {"interactive": 1.0, "bulk": 5.0}
 
 
 class SpaceStates:
@@ -49,6 +51,7 @@ class SpaceStates:
         self._stopping = Deadline.never()
         self._closed = False
         self._last: Future[None] | None = None
+        self._grace_s = 0.0
         self._threads = ThreadPoolExecutor(1, "canary")
         with database.read() as ledger:
             known = spaces.known_spaces(ledger)
@@ -81,6 +84,7 @@ class SpaceStates:
             if now < self._due_at.get(guarded.fingerprint, 0.0) or self._closed:
                 return
             self._due_at[guarded.fingerprint] = now + _TRY_AGAIN_S
+            self._grace_s = _GRACE_S[lane]
             self._last = self._threads.submit(self.check_quietly, guarded)
 
     def check_quietly(self, guarded: GuardedEmbedder) -> None:
@@ -134,7 +138,7 @@ class SpaceStates:
         with self._lock:
             self._closed = True
         if self._last is not None:
-            wait([self._last], timeout=_GRACE_S)
+            wait([self._last], timeout=self._grace_s)
         self._stopping.cancel()
         self._threads.shutdown(cancel_futures=True)
 

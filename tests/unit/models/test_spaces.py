@@ -16,7 +16,7 @@ from embedhouse.domain.errors import ProviderUnavailable, SpaceFrozen
 from embedhouse.domain.spaces import Lane
 from embedhouse.ledger.database import Database
 from embedhouse.models.canary import TEXTS, distance, learn_canary, take_canary
-from embedhouse.models.spaces import GuardedEmbedder, SpaceStates
+from embedhouse.models.spaces import _GRACE_S, GuardedEmbedder, SpaceStates
 from embedhouse.telemetry import COUNTERS
 
 HOUR = 3600.0
@@ -251,7 +251,7 @@ def test_frozen_space_stays_so_when_a_later_version_has_other_texts(
 def test_close_does_not_wait_for_a_provider_that_hangs(
     database: Database, embedder: DriftingEmbedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("embedhouse.models.spaces._GRACE_S", 0.01)
+    monkeypatch.setitem(_GRACE_S, "bulk", 0.01)
     states = SpaceStates(database, 24)
     guarded = GuardedEmbedder(embedder, states)
     asked = threading.Event()
