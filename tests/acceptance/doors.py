@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -133,8 +134,8 @@ class ShellDoor:
 class HttpDoor:
     """`embedhouse serve`, and JSON over HTTP."""
 
-    def __init__(self, home: Path, model: Path) -> None:
-        self.server = Server(home, model)
+    def __init__(self, home: Path, model: Path, *arguments: str) -> None:
+        self.server = Server(home, model, *arguments)
         self.client = httpx.Client(base_url=self.server.url, timeout=START_TIMEOUT_S)
 
     def call(self, method: str, route: str, body: object = None) -> Any:
@@ -217,6 +218,11 @@ def shell_environ(model: Path) -> dict[str, str]:
     return kept | {"EMBEDHOUSE_MODEL": str(model), "EMBEDHOUSE_OFFLINE": "1", "NO_COLOR": "1"}
 
 
+def heed_interrupts() -> None:
+    """For `preexec_fn`: a job that a shell puts in the background ignores SIGINT, and so would what it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def _flags(fields: Record) -> list[str]:
     flags: list[str] = []
     for name, value in fields.items():
@@ -234,4 +240,13 @@ def _plain(record: Any) -> Record:
     return dict(msgspec.json.decode(msgspec.json.encode(record, enc_hook=str)))
 
 
-__all__ = ["Door", "EmbedhouseError", "HttpDoor", "PythonDoor", "Server", "ShellDoor", "shell_environ"]
+__all__ = [
+    "Door",
+    "EmbedhouseError",
+    "HttpDoor",
+    "PythonDoor",
+    "Server",
+    "ShellDoor",
+    "heed_interrupts",
+    "shell_environ",
+]

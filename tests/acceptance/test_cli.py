@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from .conftest import ALL_IDS, write_corpus
-from .doors import SHELL, Server, shell_environ
+from .doors import SHELL, Server, heed_interrupts, shell_environ
 
 pytestmark = [pytest.mark.model, pytest.mark.timeout(300)]
 
@@ -43,7 +43,9 @@ class Shell:
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         """A command that is not waited for."""
         pipe = subprocess.PIPE
-        return subprocess.Popen([*SHELL, *arguments], env=self.environ, stdout=pipe, stderr=pipe)
+        return subprocess.Popen(
+            [*SHELL, *arguments], env=self.environ, stdout=pipe, stderr=pipe, preexec_fn=heed_interrupts
+        )
 
 
 @pytest.fixture(scope="module")
