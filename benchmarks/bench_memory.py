@@ -24,6 +24,7 @@ from machine import DATA, resident_bytes, versions, write_result
 
 SEED = 11
 MAX_WORDS = 9
+WORDS = 200_000
 BATCH = 1000
 SAMPLE_EVERY = 50_000
 PACKAGES = ("embedhouse", "openvino", "numpy")
@@ -33,9 +34,10 @@ def texts(n: int) -> Iterator[str]:
     """Distinct texts: spans of running text with a number each."""
     draw = random.Random(SEED)
     with gzip.open(DATA / "enwiki-sample.txt.gz", "rt", encoding="utf-8") as file:
-        words = itertools.cycle(word for line in file for word in line.split())
-        for number in range(n):
-            yield " ".join([*itertools.islice(words, draw.randint(1, MAX_WORDS)), str(number)])
+        words = list(itertools.islice((word for line in file for word in line.split()), WORDS))
+    for number in range(n):
+        start, length = draw.randrange(WORDS - MAX_WORDS), draw.randint(1, MAX_WORDS)
+        yield " ".join([*words[start : start + length], str(number)])
 
 
 def main() -> None:
