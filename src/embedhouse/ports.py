@@ -187,11 +187,13 @@ class IndexInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
-    """What an index supports beyond dense search."""
+    """What an index supports beyond dense search. `waits`: a search waits for another machine, so both sides of a
+    hybrid one are asked at the same time."""
 
     lexical: bool
     filters: bool
     partial_metadata: bool
+    waits: bool = False
 
 
 class Index(Protocol):

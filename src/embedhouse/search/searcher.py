@@ -103,11 +103,18 @@ class _TextQuestion:
         self._embedded: Vectors | None = None
 
     def find(self, depth: int) -> Found:
-        """Both sides at the same time: the model lets go of the interpreter, so lexical search costs nothing."""
+        """What the sides that are run have found."""
         if self._plan.mode == "dense":
             return Found(dense=self._dense(depth))
         if self._plan.mode == "lexical":
             return Found(lexical=self._lexical(depth))
+        if self._parts.index.capabilities.waits:
+            return self._both_at_once(depth)
+        # An index in this process holds the interpreter's lock: handing that between threads costs more than it
+        # saves.
+        return Found(lexical=self._lexical(depth), dense=self._dense(depth))
+
+    def _both_at_once(self, depth: int) -> Found:
         lexical = self._parts.executor.submit(self._lexical, depth)
         try:
             dense = self._dense(depth)

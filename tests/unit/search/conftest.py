@@ -65,10 +65,11 @@ class FakeIndex:
         self.entries: dict[int, IndexEntry] = {}
         self.asked: list[tuple[str, int]] = []
         self.lexical = True
+        self.waits = False
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(lexical=self.lexical, filters=self.lexical, partial_metadata=True)
+        return Capabilities(lexical=self.lexical, filters=self.lexical, partial_metadata=True, waits=self.waits)
 
     def write(self, *, upserts=(), deletes=(), metadata=(), deadline) -> None:
         self.entries.update((entry.key, entry) for entry in upserts)

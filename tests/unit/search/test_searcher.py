@@ -1,6 +1,7 @@
 """The searcher over a tiny generation whose every score can be computed by hand."""
 
 import math
+import threading
 
 import pytest
 
@@ -216,3 +217,29 @@ def test_search_stops_when_its_caller_went_away(generation):
     with pytest.raises(Cancelled):
         Searcher(generation.parts).search(SearchQuery(text=generation.ask("red")), deadline)
     assert generation.embedder.calls == []
+
+
+def test_search_asks_both_sides_at_once_where_the_index_waits_for_others(generation, monkeypatch):
+    generation.add("a", "red fox", 0)
+    generation.index.waits = True
+    meeting = threading.Barrier(2, timeout=10)
+
+    def met(search):
+        def after_meeting(*given, **fields):
+            meeting.wait()
+            return search(*given, **fields)
+
+        return after_meeting
+
+    for name in ("search_dense", "search_lexical"):
+        monkeypatch.setattr(generation.index, name, met(getattr(generation.index, name)))
+    assert [hit.document_id for hit in search(generation, generation.ask("red")).hits] == ["a"]
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_search_hybrid_is_the_same_at_once_and_one_after_the_other(generation, waits):
+    for number in range(20):
+        generation.add(f"d{number}", "red fox" if number % 3 else "blue fox", 9.0 * number)
+    generation.index.waits = waits
+    hits = search(generation, generation.ask("red fox", 20.0)).hits
+    assert [hit.document_id for hit in hits][:3] == ["d2", "d1", "d4"]
