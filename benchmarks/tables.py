@@ -134,6 +134,35 @@ def memory(result: Result) -> str:
     return table(["texts embedded", *(f"{each['texts']:,}" for each in shown)], rows)
 
 
+def cache(result: Result) -> str:
+    """Vectors a second of each cache, and what a miss costs."""
+    rows = [
+        [name, f"{speed['reads_per_s']:,.0f}", f"{speed['writes_per_s']:,.0f}"]
+        for name, speed in result["caches"].items()
+    ]
+    made = table(
+        [f"{result['vectors']:,} vectors of {result['dimensions']}", "read a second", "written a second"], rows
+    )
+    return f"{made}\n\nA miss costs {100 * result['miss']['miss_overhead']:.1f} % of local inference (budget: 3 %)."
+
+
+def providers(result: Result) -> str:
+    """How much of a rate limit is used, and how often it is overstepped."""
+    names = {
+        "bucket": "**Embedhouse**, headers, refilled little by little",
+        "window": "**Embedhouse**, headers, a new window each second",
+        "settings": "**Embedhouse**, the limit in the settings",
+        "unknown": "**Embedhouse**, nobody says the limit",
+        "openai-sdk": "OpenAI's SDK with its own retries",
+    }
+    rows = [
+        [names[name], f"{100 * row['share_of_limit']:.0f} %", row["refused"] - row["refused_in_the_first_second"]]
+        for name, row in result["rows"].items()
+    ]
+    limit = f"{result['limit_per_s']:.0f} requests/s, {result['latency_ms']:.0f} ms each"
+    return table([limit, "of the limit", "refused after the first second"], rows)
+
+
 TABLES: dict[str, tuple[str, Callable[[Result], str]]] = {
     "embed": ("embed", embed),
     "search": ("search", search),
@@ -141,6 +170,8 @@ TABLES: dict[str, tuple[str, Callable[[Result], str]]] = {
     "quality": ("quality", quality),
     "quality-in-short": ("quality", quality_in_short),
     "memory": ("memory", memory),
+    "cache": ("cache", cache),
+    "providers": ("providers", providers),
 }
 
 
