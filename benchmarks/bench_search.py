@@ -71,7 +71,7 @@ def queries(n_chunks: int, n: int) -> list[str]:
 def build(house: Embedhouse, n: int) -> dict[str, float]:
     """Index the corpus where it is not indexed yet; how long it took."""
     house.collections.ensure(COLLECTION)
-    if house.collections.get(COLLECTION).chunks == n:
+    if house.collections.get(COLLECTION).documents == n:
         return {}
     started = time.perf_counter()
     source = documents(n)
