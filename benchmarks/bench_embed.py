@@ -12,7 +12,6 @@ and `onnxruntime`; without it only Embedhouse is measured. The ceiling is what O
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
 import statistics
 import subprocess
@@ -26,23 +25,14 @@ import numpy as np
 
 from embedhouse import Embedhouse
 from embedhouse.settings import load_settings
-from machine import DATA, percentiles, versions, write_result
+from machine import paragraphs, percentiles, versions, write_result
 
-MIN_WORDS, MAX_WORDS = 15, 120
 OURS = ("f32", "bf16", "int8")
 PEERS = ("st-fp32", "st-bf16", "ort-fp32", "ort-int8")
 PACKAGES = ("embedhouse", "openvino", "tokenizers", "nncf", "numpy")
 N_LATENCIES = 300
 GEMM_SIZE = 2048
 GEMM_TIMES = 20
-
-
-def paragraphs(n: int) -> list[str]:
-    """The first n paragraphs of 15 to 120 words."""
-    with gzip.open(DATA / "enwiki-sample.txt.gz", "rt", encoding="utf-8") as file:
-        found = (line.strip() for line in file)
-        fitting = (text for text in found if MIN_WORDS <= len(text.split()) <= MAX_WORDS)
-        return [text for text, _ in zip(fitting, range(n), strict=False)]
 
 
 def ours(precision: str, folder: Path) -> dict[str, object]:

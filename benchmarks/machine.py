@@ -1,7 +1,8 @@
-"""What every benchmark says of the machine, and how it writes its results."""
+"""What every benchmark says of the machine, the paragraphs that some embed, and how results are written."""
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import platform
@@ -15,6 +16,7 @@ import numpy as np
 PROJECT = Path(__file__).resolve().parent.parent
 DATA = PROJECT.parent / "shared" / "data"
 RESULTS = PROJECT / "benchmarks" / "results"
+MIN_WORDS, MAX_WORDS = 15, 120
 
 
 def machine() -> dict[str, object]:
@@ -37,6 +39,14 @@ def versions(packages: Sequence[str]) -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def paragraphs(n: int) -> list[str]:
+    """The first n paragraphs of 15 to 120 words of the Wikipedia text."""
+    with gzip.open(DATA / "enwiki-sample.txt.gz", "rt", encoding="utf-8") as file:
+        found = (line.strip() for line in file)
+        fitting = (text for text in found if MIN_WORDS <= len(text.split()) <= MAX_WORDS)
+        return [text for text, _ in zip(fitting, range(n), strict=False)]
 
 
 def percentiles(seconds: Sequence[float]) -> dict[str, float]:

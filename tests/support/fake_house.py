@@ -17,13 +17,13 @@ from embedhouse.domain.documents import check_text
 from embedhouse.domain.embeddings import Embeddings, TokenEmbeddings
 from embedhouse.domain.spaces import Lane, Role, Space
 from embedhouse.house import House
-from embedhouse.indexes.qdrant import QdrantEdgeIndex
 from embedhouse.indexing.parts import Parts
 from embedhouse.ledger.database import Database
 from embedhouse.models.parity import Parity
 from embedhouse.models.spaces import GuardedEmbedder, SpaceStates
 from embedhouse.models.store import ModelStore
 from embedhouse.settings import load_settings
+from embedhouse.wiring import open_index
 from embedhouse.wiring.caches import cache_choice, needed_by_indexes, open_cache
 from embedhouse.wiring.child import build_in_child
 from embedhouse.wiring.paths import ledger_path
@@ -100,15 +100,13 @@ def open_fake_house(home: Path, embedder: HashEmbedder | None = None, **given: o
         database=database,
         cache=cache,
         open_embedder=lambda choice: cached,
-        open_index=lambda folder, dimensions, lexical: QdrantEdgeIndex.open(
-            folder, dimensions=dimensions, lexical=lexical
-        ),
+        open_index=open_index,
         make_chunker=make_chunker,
         build_in_child=partial(build_in_child, cache=cache_choice(settings)),
         spaces=states,
     )
-    return House(parts, ModelStore(settings.models_folder, offline=True), settings, _no_parity)
+    return House(parts, ModelStore(settings.models_folder, offline=True), settings, no_parity)
 
 
-def _no_parity(model: str, precision: str) -> Parity:
+def no_parity(model: str, precision: str) -> Parity:
     raise NotImplementedError

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
-from fake_house import SPACE, HashEmbedder
+from fake_house import SPACE, HashEmbedder, no_parity
 
 from embedhouse.cache.embedder import CachedEmbedder
 from embedhouse.cache.sqlite import SqliteVectorCache
@@ -17,15 +17,14 @@ from embedhouse.domain.embeddings import Embeddings
 from embedhouse.domain.models import Spent
 from embedhouse.domain.spaces import Lane, Role
 from embedhouse.house import House
-from embedhouse.indexes.qdrant import QdrantEdgeIndex
 from embedhouse.indexing.parts import Parts
 from embedhouse.ledger.database import Database
-from embedhouse.models.parity import Parity
 from embedhouse.models.store import ModelStore
 from embedhouse.ports import Meter
 from embedhouse.settings import Settings, load_settings
 from embedhouse.spend.meter import SpendMeter
 from embedhouse.spend.prices import PriceTable
+from embedhouse.wiring import open_index
 from embedhouse.wiring.child import build_in_child
 from embedhouse.wiring.paths import cache_path, ledger_path
 
@@ -101,16 +100,10 @@ def open_paid_house(home: Path, clock: Callable[[], float] = time.time, **given:
         database=database,
         cache=cache,
         open_embedder=lambda choice: cached,
-        open_index=lambda folder, dimensions, lexical: QdrantEdgeIndex.open(
-            folder, dimensions=dimensions, lexical=lexical
-        ),
+        open_index=open_index,
         make_chunker=make_chunker,
         build_in_child=build_in_child,
     )
-    house = PaidHouse(parts, ModelStore(settings.models_folder, offline=True), settings, _no_parity, meter)
+    house = PaidHouse(parts, ModelStore(settings.models_folder, offline=True), settings, no_parity, meter)
     house.provider, house.meter = provider, meter
     return house
-
-
-def _no_parity(model: str, precision: str) -> Parity:
-    raise NotImplementedError

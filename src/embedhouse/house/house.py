@@ -72,8 +72,7 @@ class House:
     ) -> None:
         self.settings = settings
         self._parts = parts
-        self._prices = PriceTable(settings)
-        self._meter = meter or SpendMeter(parts.database, self._prices, settings.budgets)
+        self._meter = meter or SpendMeter(parts.database, PriceTable(settings), settings.budgets)
         self._shelf = Shelf(parts, settings.open_indexes)
         self._executor = ContextThreads(_SEARCH_THREADS, "search")
         self.collections = Collections(self._shelf, settings)
@@ -131,7 +130,7 @@ class House:
         generations = self.collections.draft(collection, create or CollectionOptions())
         planning = Planning(self._parts.database, self._parts.cache, generations)
         planned = planning.run(sources, progress or (lambda _: None), deadline or Deadline.never())
-        plan = priced_plan(planned, generations, sources, self._parts.database, self._prices)
+        plan = priced_plan(planned, generations, sources, self._parts.database, self._meter.prices)
         gone = self._gone(generations[0].collection.id, paths, frozenset(planned.ids)) if prune else []
         return msgspec.structs.replace(plan, deleted=len(gone))
 

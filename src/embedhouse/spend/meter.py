@@ -51,7 +51,7 @@ class SpendMeter:
         flush_every_s: float = _FLUSH_EVERY_S,
     ) -> None:
         self._database = database
-        self._prices = prices
+        self.prices = prices
         self._clock = clock
         self._flush_every_s = flush_every_s
         self._lock = threading.Lock()
@@ -68,10 +68,10 @@ class SpendMeter:
         """See ports.Meter. What costs nothing is always allowed, and so is what has no known price."""
         if not self._budgets:
             return
-        nano_usd = self._prices.nano_usd(provider, model, tokens)
+        nano_usd = self.prices.nano_usd(provider, model, tokens)
         if nano_usd is None:
             self._warn_of_no_price(provider, model)
-        if not self._prices.usd_per_million(provider, model):
+        if not self.prices.usd_per_million(provider, model):
             return
         collection = attribution().collection
         with self._lock:
@@ -82,7 +82,7 @@ class SpendMeter:
     def record(self, spent: Spent) -> None:
         """See ports.Meter."""
         whose, now = attribution(), self._clock()
-        nano_usd = self._prices.nano_usd(spent.provider, spent.model, spent.tokens)
+        nano_usd = self.prices.nano_usd(spent.provider, spent.model, spent.tokens)
         account, amount = _row(whose, spent, nano_usd, now)
         with self._lock:
             self._add(account, amount)

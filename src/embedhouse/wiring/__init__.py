@@ -25,7 +25,7 @@ from embedhouse.wiring.lock import HouseLock
 from embedhouse.wiring.model_pool import ModelPool
 from embedhouse.wiring.paths import ledger_path
 
-__all__ = ["Embedhouse", "open_house"]
+__all__ = ["Embedhouse", "open_house", "open_index"]
 
 
 class Embedhouse(House):
@@ -64,7 +64,7 @@ class Embedhouse(House):
             database=database,
             cache=cache,
             open_embedder=self._pool.open,
-            open_index=_open_index,
+            open_index=open_index,
             make_chunker=make_chunker,
             build_in_child=partial(build_in_child, cache=cache_choice(settings)),
             spaces=spaces,
@@ -92,5 +92,6 @@ def open_house(settings: Settings, *, on_download: Progress = no_progress) -> Em
     return house
 
 
-def _open_index(folder: Path, dimensions: int, lexical: LexicalSettings) -> QdrantEdgeIndex:
+def open_index(folder: Path, dimensions: int, lexical: LexicalSettings) -> QdrantEdgeIndex:
+    """The index in that folder, made if it is not there. Errors: those of QdrantEdgeIndex.open."""
     return QdrantEdgeIndex.open(folder, dimensions=dimensions, lexical=lexical)

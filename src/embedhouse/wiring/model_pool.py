@@ -59,7 +59,7 @@ class ModelPool:
         self._remote: RemoteModels | None = None
         self._lock = threading.Lock()
         self._opening: dict[ModelChoice, threading.Lock] = {}
-        self._open: dict[ModelChoice, tuple[Embedder, CachedEmbedder]] = {}
+        self._open: dict[ModelChoice, CachedEmbedder] = {}
 
     def open(self, choice: ModelChoice) -> CachedEmbedder:
         """The embedder over the vector cache, opened now if need be.
@@ -67,17 +67,21 @@ class ModelPool:
         Errors: InvalidSetting (precision, dimensions, a provider's), those of the store and the model; Offline,
         MissingExtra and ProviderError for providers.
         """
-        return self._pair(choice)[1]
-
-    def open_uncached(self, choice: ModelChoice) -> Embedder:
-        """The same model without the cache: every text is computed. Errors: as `open`."""
-        return self._pair(choice)[0]
+        with self._lock:
+            found = self._open.get(choice)
+            opening = self._opening.setdefault(choice, threading.Lock())
+        if found is not None:
+            return found
+        with opening:
+            with self._lock:
+                found = self._open.get(choice)
+            return found or self._keep(choice, self._opened(choice))
 
     def close(self) -> None:
         """Close every model."""
         with self._lock:
-            for embedder in {id(embedder): embedder for embedder, _ in self._open.values()}.values():
-                embedder.close()
+            for cached in set(self._open.values()):
+                cached.close()
             self._open.clear()
             if self._remote is not None:
                 self._remote.close()
@@ -94,32 +98,21 @@ class ModelPool:
 
         return check_model(files.folder, settings, Deadline.never())
 
-    def _pair(self, choice: ModelChoice) -> tuple[Embedder, CachedEmbedder]:
-        with self._lock:
-            found = self._open.get(choice)
-            opening = self._opening.setdefault(choice, threading.Lock())
-        if found is not None:
-            return found
-        with opening:
-            with self._lock:
-                found = self._open.get(choice)
-            return found or self._keep(choice, self._opened(choice))
-
-    def _keep(self, choice: ModelChoice, embedder: Embedder) -> tuple[Embedder, CachedEmbedder]:
+    def _keep(self, choice: ModelChoice, embedder: Embedder) -> CachedEmbedder:
         provider = self._provider(choice.model)
         space = embedder.space
         # What the cache saves is on the account of the provider as it is called here, like what it is asked for.
         meter = self._meter if provider is None else _AccountMeter(self._meter, provider, _model_at(choice.model))
         guarded = None if self._spaces is None else GuardedEmbedder(embedder, self._spaces, choice)
-        pair = embedder, CachedEmbedder(guarded or embedder, self._cache, meter)
+        cached = CachedEmbedder(guarded or embedder, self._cache, meter)
         with self._lock:
             # Asked for by its own dimensions and prompts, as collections do, it is the same model.
             dimensions = {choice.dimensions, space.dimensions}
             for same in itertools.product(dimensions, {choice.prompts, space.prompts}):
                 spelt_out = msgspec.structs.replace(choice, dimensions=same[0], prompts=same[1])
-                self._open.setdefault(spelt_out, pair)
+                self._open.setdefault(spelt_out, cached)
             kept = self._open[choice]
-        if kept is not pair:  # opened at the same time under another spelling
+        if kept is not cached:  # opened at the same time under another spelling
             embedder.close()
         elif self._spaces is not None and guarded is not None:
             self._spaces.watch(guarded)
