@@ -6,18 +6,20 @@ An adapter is one file that implements one of these. Contract suites in `tests/c
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from embedhouse.domain.collections import LexicalSettings
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.documents import ChunkDraft, Document, Metadata
 from embedhouse.domain.embeddings import Embeddings, TokenEmbeddings, Vectors
 from embedhouse.domain.errors import EmbedhouseError
 from embedhouse.domain.filters import Filter
 from embedhouse.domain.models import Spent
+from embedhouse.domain.namespaces import DEFAULT_NAMESPACE, Namespaces
 from embedhouse.domain.spaces import Lane, Role, Space
 
 __all__ = [
@@ -31,9 +33,12 @@ __all__ = [
     "Index",
     "IndexEntry",
     "IndexInfo",
+    "IndexSpec",
     "Meter",
+    "Sides",
     "Source",
     "SourceItem",
+    "Store",
     "Tokenizer",
     "VectorCache",
 ]
@@ -187,20 +192,41 @@ class IndexInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
-    """What an index supports beyond dense search. `waits`: a search waits for another machine, so both sides of a
-    hybrid one are asked at the same time."""
+    """What an index supports.
+
+    `partial_metadata`: metadata can be replaced without the vector. `remote`: a search waits for another machine,
+    so both sides of a hybrid one are asked at the same time. `durable`: what a write returned from survives a
+    crash, and other processes see it; without it, only what was flushed does, and one process has the index.
+    """
 
     lexical: bool
     filters: bool
     partial_metadata: bool
-    waits: bool = False
+    dense: bool = True
+    remote: bool = False
+    durable: bool = False
+
+
+Sides = Literal["both", "dense", "lexical"]
+"""Which searches an index must answer. One side of two stores need not keep what the other side needs."""
+
+
+class IndexSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One index of a store. `name` is unlike any other that the house ever gave: "indexes/GENERATION/RANDOM"."""
+
+    name: str
+    dimensions: int
+    lexical: LexicalSettings
+    sides: Sides = "both"
 
 
 class Index(Protocol):
     """Answers searches over one generation. Derived: it can always be built again. Thread-safe.
 
-    Scores are higher-is-better: dense is the cosine in [-1, 1], lexical is BM25 >= 0.
-    Any other error than InvalidFilter and InvalidVector is raised as IndexDamaged.
+    Scores are higher-is-better: dense is the cosine in [-1, 1], lexical is BM25 >= 0. Every entry belongs to one
+    namespace; `namespaces` binds a call to the entries of those, None to all.
+    Any other error than InvalidFilter, InvalidVector, StoreError, DiskFull, ReadOnly and those of the deadline is
+    raised as IndexDamaged.
     """
 
     @property
@@ -211,32 +237,50 @@ class Index(Protocol):
     def write(
         self,
         *,
+        namespace: str = DEFAULT_NAMESPACE,
         upserts: Sequence[IndexEntry] = (),
         deletes: Sequence[int] = (),
         metadata: Sequence[tuple[int, Metadata]] = (),
         deadline: Deadline,
     ) -> None:
-        """Apply deletes, then upserts, then whole-metadata replacements. Idempotent by key; readable at once."""
+        """Apply deletes, then upserts, then whole-metadata replacements, all of one namespace. Idempotent by key;
+        readable at once."""
         ...
 
     def search_dense(
-        self, vector: Vectors, k: int, filter: Filter | None, deadline: Deadline, *, documents: bool = True
+        self,
+        vector: Vectors,
+        k: int,
+        filter: Filter | None,
+        deadline: Deadline,
+        *,
+        namespaces: Namespaces = None,
+        documents: bool = True,
     ) -> Candidates:
         """The k entries of highest cosine with `vector`, (dimensions,) float32. `documents`: say whose they are."""
         ...
 
     def search_lexical(
-        self, text: str, k: int, filter: Filter | None, deadline: Deadline, *, documents: bool = True
+        self,
+        text: str,
+        k: int,
+        filter: Filter | None,
+        deadline: Deadline,
+        *,
+        namespaces: Namespaces = None,
+        documents: bool = True,
     ) -> Candidates:
         """The k entries of highest BM25; entries that share no term with `text` are not found."""
         ...
 
-    def dense_scores(self, vector: Vectors, keys: Sequence[int], deadline: Deadline) -> dict[int, float]:
+    def dense_scores(
+        self, vector: Vectors, keys: Sequence[int], deadline: Deadline, *, namespaces: Namespaces = None
+    ) -> dict[int, float]:
         """The exact cosine with `vector` of those keys that the index holds."""
         ...
 
-    def vectors(self, keys: Sequence[int]) -> dict[int, Vectors]:
-        """The stored vectors of those keys that the index holds."""
+    def vectors(self, keys: Sequence[int], *, namespaces: Namespaces = None) -> dict[int, Vectors]:
+        """The stored vectors of those keys that the index holds, L2-normalised."""
         ...
 
     def keys(self) -> Iterator[int]:
@@ -247,12 +291,44 @@ class Index(Protocol):
         """Sizes."""
         ...
 
+    def optimise(self) -> None:
+        """Build what makes dense searches fast over everything written so far. May take long; where an index is not
+        `remote` it may hold the interpreter for all of it."""
+        ...
+
     def flush(self) -> None:
         """Make everything written so far survive a crash."""
         ...
 
     def close(self) -> None:
-        """Flush and release the folder."""
+        """Flush and release it."""
+        ...
+
+
+class Store(Protocol):
+    """Where indexes are: a folder of this machine, a database, a cluster. Thread-safe.
+
+    Errors of every method: StoreUnavailable, StoreUnauthorized, StoreRefused.
+    """
+
+    def exists(self, name: str) -> bool:
+        """Whether the index of that name is there."""
+        ...
+
+    def open(self, spec: IndexSpec) -> Index:
+        """The index, made if it is not there.
+
+        Errors: CapabilityMissing for what the store cannot do (before anything is made); StoreRefused where
+        something else has that name, which is never touched; IndexDamaged where it is not what `spec` says.
+        """
+        ...
+
+    def drop(self, name: str) -> None:
+        """Delete the index of that name, if it is there. It must be closed."""
+        ...
+
+    def close(self) -> None:
+        """Release connections. Its indexes must be closed."""
         ...
 
 

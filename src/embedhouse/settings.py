@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
-from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 import platformdirs
@@ -22,6 +21,7 @@ from msgspec import Meta
 from embedhouse.domain.collections import ChunkerName
 from embedhouse.domain.errors import InvalidSetting
 from embedhouse.domain.models import Budget, ProviderKind, ProviderSettings
+from embedhouse.domain.stores import EMBEDDED, StoreSettings, without_password
 
 __all__ = [
     "CONFIG_FILE",
@@ -34,14 +34,14 @@ __all__ = [
     "Settings",
     "load_settings",
     "setting_names",
-    "without_password",
 ]
 
 CONFIG_FILE = "config.toml"
 ENV_PREFIX = "EMBEDHOUSE_"
 SECRETS = frozenset({"api_key", "hub_token"})
 
-_TABLES = frozenset({"providers", "prices", "budgets"})
+_URLS = frozenset({"redis_url", "ledger_url", "store", "lexical_store"})
+_TABLES = frozenset({"providers", "prices", "budgets", "stores"})
 
 MEANINGS = {
     "home": "The folder that holds all state: ledger, vector cache, indexes, config.toml.",
@@ -73,6 +73,10 @@ MEANINGS = {
     "providers": "Places that serve models: tables `[providers.NAME]`.",
     "prices": 'USD per million tokens of a model, `"PROVIDER:MODEL" = 0.02`, in place of the built-in table.',
     "budgets": "Money that may be spent: tables `[[budgets]]`.",
+    "ledger_url": "The ledger: `postgresql://USER:PASSWORD@HOST/DATABASE`; empty: a file in the home.",
+    "store": "Where indexes of new collections are: a store of `stores`, a URL, or `embedded`.",
+    "lexical_store": "The store that searches by words, where it is another one. Empty: the same.",
+    "stores": "Servers that keep indexes: tables `[stores.NAME]`.",
     "log_level": "What is logged to stderr.",
 }
 """What each setting does: one line for the reference page."""
@@ -143,6 +147,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     providers: dict[str, ProviderSettings] = msgspec.field(default_factory=lambda: dict(_WITHOUT_TABLE))
     prices: dict[str, Annotated[float, Meta(ge=0)]] = {}
     budgets: tuple[Budget, ...] = ()
+    ledger_url: str = ""
+    store: _Text = EMBEDDED
+    lexical_store: str = ""
+    stores: dict[str, StoreSettings] = {}
     log_level: LogLevel = "warning"
     origins: dict[str, str] = {}
 
@@ -152,8 +160,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             value = getattr(self, name)
             if name in SECRETS:
                 value = "set" if value else ""
-            elif name == "redis_url":
-                value = without_password(self.redis_url)
+            elif name in _URLS:
+                value = without_password(value)
+            elif name == "stores":
+                value = {store: given.shown() for store, given in self.stores.items()}
             elif name == "providers":
                 value = {provider: given.shown() for provider, given in self.providers.items()}
             elif name == "budgets":
@@ -162,14 +172,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return f"Settings({', '.join(f'{name}={value!r}' for name, value, _ in self.shown())})"
-
-
-def without_password(url: str) -> str:
-    """A URL as it may be printed."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    return urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":***@")))
 
 
 def setting_names() -> tuple[str, ...]:

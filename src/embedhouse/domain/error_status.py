@@ -33,6 +33,8 @@ _TABLE: dict[type[e.EmbedhouseError], Status] = {
     e.CapabilityMissing: Status(422, 7),
     e.StorageError: Status(503, 8),
     e.DiskFull: Status(507, 8),
+    e.StoreUnauthorized: Status(502, 8),
+    e.StoreRefused: Status(502, 8),
     e.DeadlineExceeded: Status(504, 9),
     e.Cancelled: Status(499, 130),
     e.Overloaded: Status(429, 9),

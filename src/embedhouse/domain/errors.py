@@ -35,7 +35,11 @@ EmbedhouseError
 │   ├── ReadOnly
 │   ├── LedgerTooNew           written by a newer Embedhouse
 │   ├── CacheTooNew            the same, the vector cache
-│   └── IndexDamaged           reported by the index; a rebuild starts beside it
+│   ├── IndexDamaged           reported by the index; a rebuild starts beside it
+│   └── StoreError             a server that keeps indexes or the ledger: its name, and what went wrong
+│       ├── StoreUnavailable       down, too slow, or cut off: may work later
+│       ├── StoreUnauthorized      no password or key, or a wrong one
+│       └── StoreRefused           refuses for good: version, extension, limit, a name that is not ours
 ├── DeadlineExceeded
 ├── Cancelled
 ├── Overloaded                 a queue is full
@@ -91,6 +95,10 @@ __all__ = [
     "SpaceFrozen",
     "SpaceMismatch",
     "StorageError",
+    "StoreError",
+    "StoreRefused",
+    "StoreUnauthorized",
+    "StoreUnavailable",
     "TooLarge",
     "Unauthorized",
     "UnknownCollection",
@@ -349,6 +357,31 @@ class IndexDamaged(StorageError):
     """The index in {path} is damaged: {reason}. It is built again from the ledger and the vector cache."""
 
     code = "index_damaged"
+
+
+class StoreError(StorageError):
+    """{store}: {reason}"""
+
+    code = "store_error"
+
+
+class StoreUnavailable(StoreError):
+    """{store} cannot be reached: {reason}. What was acknowledged is safe in the ledger, and is written to the index
+    once it answers again."""
+
+    code = "store_unavailable"
+
+
+class StoreUnauthorized(StoreError):
+    """{store} does not accept the user, password or key: {reason}. {remedy}"""
+
+    code = "store_unauthorized"
+
+
+class StoreRefused(StoreError):
+    """{store} cannot be used: {reason}. {remedy}"""
+
+    code = "store_refused"
 
 
 class DeadlineExceeded(EmbedhouseError):

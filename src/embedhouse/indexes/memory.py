@@ -15,6 +15,7 @@ from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.documents import Metadata
 from embedhouse.domain.embeddings import Vectors
 from embedhouse.domain.filters import Filter, matches_flat
+from embedhouse.domain.namespaces import DEFAULT_NAMESPACE, Namespaces
 from embedhouse.domain.scalars import FlatMetadata, flatten
 from embedhouse.indexes.analyzer import get_analyzer
 from embedhouse.indexes.ranking import NOTHING_FOUND, check_entries, check_vector, ranked
@@ -24,6 +25,7 @@ __all__ = ["MemoryIndex"]
 
 
 class _Held(msgspec.Struct):
+    namespace: str
     document_id: str
     vector: Vectors
     counts: Counter[str]
@@ -49,6 +51,7 @@ class MemoryIndex:
     def write(
         self,
         *,
+        namespace: str = DEFAULT_NAMESPACE,
         upserts: Sequence[IndexEntry] = (),
         deletes: Sequence[int] = (),
         metadata: Sequence[tuple[int, Metadata]] = (),
@@ -61,25 +64,32 @@ class MemoryIndex:
             for key in deletes:
                 self._held.pop(key, None)
             for entry in upserts:
-                self._held[entry.key] = self._hold(entry)
+                self._held[entry.key] = self._hold(entry, namespace)
             for key, values in metadata:
                 if key in self._held:
                     self._held[key].metadata = flatten(values)
 
-    def _hold(self, entry: IndexEntry) -> _Held:
+    def _hold(self, entry: IndexEntry, namespace: str) -> _Held:
         terms = self._analyzer.terms(entry.text)
         vector = entry.vector.astype(np.float32)
         vector /= np.linalg.norm(vector)
-        return _Held(entry.document_id, vector, Counter(terms), len(terms), flatten(entry.metadata))
+        return _Held(namespace, entry.document_id, vector, Counter(terms), len(terms), flatten(entry.metadata))
 
     def search_dense(
-        self, vector: Vectors, k: int, filter: Filter | None, deadline: Deadline, *, documents: bool = True
+        self,
+        vector: Vectors,
+        k: int,
+        filter: Filter | None,
+        deadline: Deadline,
+        *,
+        namespaces: Namespaces = None,
+        documents: bool = True,
     ) -> Candidates:
         """The k entries of highest cosine, exactly."""
         deadline.check("searching by meaning")
         check_vector(vector, self._dimensions, "of the query")
         with self._lock:
-            passing = self._passing(filter)
+            passing = self._passing(filter, namespaces)
             if not passing:
                 return NOTHING_FOUND
             stacked = np.stack([self._held[key].vector for key in passing])
@@ -87,7 +97,14 @@ class MemoryIndex:
         return self._ranked(passing, np.clip(scores, -1.0, 1.0), k, documents)
 
     def search_lexical(
-        self, text: str, k: int, filter: Filter | None, deadline: Deadline, *, documents: bool = True
+        self,
+        text: str,
+        k: int,
+        filter: Filter | None,
+        deadline: Deadline,
+        *,
+        namespaces: Namespaces = None,
+        documents: bool = True,
     ) -> Candidates:
         """The k entries of highest BM25, exactly; statistics are those of the whole index, not of the filter."""
         deadline.check("searching by words")
@@ -95,12 +112,19 @@ class MemoryIndex:
         with self._lock:
             weights = {term: self._inverse_frequency(term) for term in terms}
             average = sum(held.length for held in self._held.values()) / max(1, len(self._held))
-            scores = {key: self._bm25(self._held[key], weights, average) for key in self._passing(filter)}
+            scores = {
+                key: self._bm25(self._held[key], weights, average) for key in self._passing(filter, namespaces)
+            }
             found = [key for key, score in scores.items() if score > 0]
             return self._ranked(found, np.array([scores[key] for key in found], np.float32), k, documents)
 
-    def _passing(self, filter: Filter | None) -> list[int]:
-        return [key for key, held in self._held.items() if filter is None or matches_flat(filter, held.metadata)]
+    def _passing(self, filter: Filter | None, namespaces: Namespaces) -> list[int]:
+        return [
+            key
+            for key, held in self._held.items()
+            if (namespaces is None or held.namespace in namespaces)
+            and (filter is None or matches_flat(filter, held.metadata))
+        ]
 
     def _inverse_frequency(self, term: str) -> float:
         frequency = sum(term in held.counts for held in self._held.values())
@@ -116,20 +140,28 @@ class MemoryIndex:
             if term in counts
         )
 
-    def dense_scores(self, vector: Vectors, keys: Sequence[int], deadline: Deadline) -> dict[int, float]:
+    def dense_scores(
+        self, vector: Vectors, keys: Sequence[int], deadline: Deadline, *, namespaces: Namespaces = None
+    ) -> dict[int, float]:
         """The exact cosine with `vector` of those keys that the index holds."""
         check_vector(vector, self._dimensions, "of the query")
         direction = vector / np.linalg.norm(vector)
-        return {key: float(np.clip(held @ direction, -1.0, 1.0)) for key, held in self.vectors(keys).items()}
+        found = self.vectors(keys, namespaces=namespaces)
+        return {key: float(np.clip(held @ direction, -1.0, 1.0)) for key, held in found.items()}
 
     def _ranked(self, keys: list[int], scores: Vectors, k: int, documents: bool) -> Candidates:
         document_ids = [self._held[key].document_id for key in keys] if documents else []
         return ranked(np.array(keys, np.int64), scores, document_ids, k, more=False)
 
-    def vectors(self, keys: Sequence[int]) -> dict[int, Vectors]:
+    def vectors(self, keys: Sequence[int], *, namespaces: Namespaces = None) -> dict[int, Vectors]:
         """The vectors of those keys that the index holds, L2-normalised."""
         with self._lock:
-            return {key: self._held[key].vector.copy() for key in keys if key in self._held}
+            held = {key: self._held[key] for key in keys if key in self._held}
+        return {
+            key: each.vector.copy()
+            for key, each in held.items()
+            if namespaces is None or each.namespace in namespaces
+        }
 
     def keys(self) -> Iterator[int]:
         """Every key, ascending."""
@@ -139,6 +171,9 @@ class MemoryIndex:
     def info(self) -> IndexInfo:
         """Sizes; nothing is ever unoptimised, since there is no graph."""
         return IndexInfo(count=len(self._held), unoptimised=0)
+
+    def optimise(self) -> None:
+        """Nothing to do: every search looks at everything."""
 
     def flush(self) -> None:
         """Nothing to do: a memory index does not survive its process."""

@@ -28,10 +28,20 @@ from embedhouse.domain.documents import Metadata
 from embedhouse.domain.embeddings import Vectors
 from embedhouse.domain.errors import DiskFull, EmbedhouseError, HouseLocked, IndexDamaged, ReadOnly
 from embedhouse.domain.filters import Filter
+from embedhouse.domain.namespaces import DEFAULT_NAMESPACE, Namespaces
 from embedhouse.domain.scalars import flatten
 from embedhouse.indexes.analyzer import get_analyzer
 from embedhouse.indexes.filter_terms import metadata_terms
-from embedhouse.indexes.qdrant_filters import RANGES, TERMS, Known, condition_of, has_path, ranges_of
+from embedhouse.indexes.qdrant_filters import (
+    NAMESPACE,
+    RANGES,
+    TERMS,
+    Known,
+    condition_of,
+    has_path,
+    ranges_of,
+    within,
+)
 from embedhouse.indexes.ranking import NOTHING_FOUND, check_entries, check_vector, ranked
 from embedhouse.ports import Candidates, Capabilities, IndexEntry, IndexInfo
 
@@ -96,6 +106,7 @@ class QdrantEdgeIndex:
     def write(
         self,
         *,
+        namespace: str = DEFAULT_NAMESPACE,
         upserts: Sequence[IndexEntry] = (),
         deletes: Sequence[int] = (),
         metadata: Sequence[tuple[int, Metadata]] = (),
@@ -108,7 +119,9 @@ class QdrantEdgeIndex:
             self._update(engine.UpdateOperation.delete_points(list(some)))
         for some_entries in _batches(upserts):
             deadline.check("writing to the index")
-            self._update(engine.UpdateOperation.upsert_points([self._point(entry) for entry in some_entries]))
+            self._update(
+                engine.UpdateOperation.upsert_points([self._point(entry, namespace) for entry in some_entries])
+            )
         self._replace_metadata(dict(metadata), deadline)
 
     def _update(self, operation: engine.UpdateOperation) -> None:
@@ -117,9 +130,11 @@ class QdrantEdgeIndex:
             self._shard.update(operation)
         self._written = object()
 
-    def _point(self, entry: IndexEntry) -> engine.Point:
+    def _point(self, entry: IndexEntry, namespace: str) -> engine.Point:
         text = " ".join(self._analyzer.terms(entry.text))
         payload = {_DOCUMENT: entry.document_id, _TEXT: text, **self._filterable(entry.metadata)}
+        if namespace != DEFAULT_NAMESPACE:
+            payload[NAMESPACE] = namespace
         return engine.Point(entry.key, {_DENSE: entry.vector.tolist()}, payload)
 
     def _filterable(self, metadata: Metadata) -> dict[str, Any]:
@@ -148,24 +163,41 @@ class QdrantEdgeIndex:
                 self._update(engine.UpdateOperation.set_payload([record.id], payload))
 
     def search_dense(
-        self, vector: Vectors, k: int, filter: Filter | None, deadline: Deadline, *, documents: bool = True
+        self,
+        vector: Vectors,
+        k: int,
+        filter: Filter | None,
+        deadline: Deadline,
+        *,
+        namespaces: Namespaces = None,
+        documents: bool = True,
     ) -> Candidates:
         """The k entries of highest cosine: exact while there is no graph, else .993 to .999 of them."""
         check_vector(vector, self._dimensions, "of the query")
         query = engine.Query.Nearest(vector.tolist(), _DENSE)
-        found = self._search(query, k, filter, deadline, documents=documents)
+        found = self._search(query, k, self._passing(filter, namespaces), deadline, documents=documents)
         return msgspec.structs.replace(found, scores=np.minimum(found.scores, np.float32(1.0)))
 
     def search_lexical(
-        self, text: str, k: int, filter: Filter | None, deadline: Deadline, *, documents: bool = True
+        self,
+        text: str,
+        k: int,
+        filter: Filter | None,
+        deadline: Deadline,
+        *,
+        namespaces: Namespaces = None,
+        documents: bool = True,
     ) -> Candidates:
         """The k entries of highest BM25; statistics are those of the whole index, not of the filter."""
         terms = " ".join(dict.fromkeys(self._analyzer.terms(text)))
         if not terms:
             return NOTHING_FOUND
-        return self._search(engine.TextQuery(_TEXT, terms, self._bm25), k, filter, deadline, documents=documents)
+        query = engine.TextQuery(_TEXT, terms, self._bm25)
+        return self._search(query, k, self._passing(filter, namespaces), deadline, documents=documents)
 
-    def dense_scores(self, vector: Vectors, keys: Sequence[int], deadline: Deadline) -> dict[int, float]:
+    def dense_scores(
+        self, vector: Vectors, keys: Sequence[int], deadline: Deadline, *, namespaces: Namespaces = None
+    ) -> dict[int, float]:
         """The exact cosine with `vector` of those keys that the index holds."""
         check_vector(vector, self._dimensions, "of the query")
         query = engine.Query.Nearest(vector.tolist(), _DENSE)
@@ -173,7 +205,7 @@ class QdrantEdgeIndex:
         found: dict[int, float] = {}
         for some in _batches(keys):
             deadline.check("scoring by meaning")
-            only = engine.Filter(must=[engine.HasIdCondition(set(some))])
+            only = engine.Filter(must=[engine.HasIdCondition(set(some)), *within(namespaces)])
             request = engine.QueryRequest(limit=len(some), query=query, filter=only, params=exact)
             scored: list[Any]
             with _engine_errors(self._folder):
@@ -182,10 +214,9 @@ class QdrantEdgeIndex:
         return found
 
     def _search(
-        self, query: Any, k: int, filter: Filter | None, deadline: Deadline, *, documents: bool
+        self, query: Any, k: int, condition: engine.Filter | None, deadline: Deadline, *, documents: bool
     ) -> Candidates:
         deadline.check("searching the index")
-        condition = None if filter is None else self._condition(filter)
         found, more = self._fetch(query, k, condition, deadline)
         if not found:
             return NOTHING_FOUND
@@ -204,6 +235,10 @@ class QdrantEdgeIndex:
                 records = list(self._shard.retrieve(list(some), with_payload=[_DOCUMENT], with_vector=False))
                 names |= {record.id: record.payload[_DOCUMENT] for record in records}
         return [names.get(key, "") for key in keys]
+
+    def _passing(self, filter: Filter | None, namespaces: Namespaces) -> engine.Filter | None:
+        conditions = [*within(namespaces), *([] if filter is None else [self._condition(filter)])]
+        return engine.Filter(must=[*conditions]) if conditions else None
 
     def _condition(self, filter: Filter) -> engine.Filter:
         for path, field in ranges_of(filter):
@@ -243,14 +278,16 @@ class QdrantEdgeIndex:
         self._known_terms = asked, terms
         return terms
 
-    def vectors(self, keys: Sequence[int]) -> dict[int, Vectors]:
+    def vectors(self, keys: Sequence[int], *, namespaces: Namespaces = None) -> dict[int, Vectors]:
         """The vectors of those keys that the index holds: L2-normalised, float16 precision as float32."""
         found: dict[int, Vectors] = {}
         for some in _batches(keys):
             records: list[Any]
             with _engine_errors(self._folder):
-                records = list(self._shard.retrieve(list(some), with_payload=False, with_vector=[_DENSE]))
-                found |= {record.id: _unit(record.vector[_DENSE]) for record in records}
+                records = list(self._shard.retrieve(list(some), with_payload=[NAMESPACE], with_vector=[_DENSE]))
+                found |= {
+                    record.id: _unit(record.vector[_DENSE]) for record in records if _is_in(record, namespaces)
+                }
         return found
 
     def keys(self) -> Iterator[int]:
@@ -297,6 +334,10 @@ def _check_room(folder: Path) -> None:
         raise DiskFull(path=folder)
 
 
+def _is_in(record: Any, namespaces: Namespaces) -> bool:
+    return namespaces is None or (record.payload or {}).get(NAMESPACE, DEFAULT_NAMESPACE) in namespaces
+
+
 def _unit(stored: list[float]) -> Vectors:
     """A stored vector, brought back to length 1, from which float16 took it by up to 2e-4."""
     vector = np.array(stored, np.float32)
@@ -318,13 +359,14 @@ def _config(dimensions: int) -> engine.EdgeConfig:
 
 
 def _index_fields(shard: engine.EdgeShard) -> set[str]:
-    """The indexed payload fields, once the two that every search needs are among them."""
+    """The indexed payload fields, once the three that searches need are among them."""
     fields = set(shard.info().payload_schema)
     needed: dict[str, engine.TextIndexParams | engine.KeywordIndexParams] = {
         _TEXT: engine.TextIndexParams(
             tokenizer=engine.TokenizerType.Whitespace, lowercase=False, scoring=True, enable_hnsw=False
         ),
         TERMS: engine.KeywordIndexParams(enable_hnsw=False),
+        NAMESPACE: engine.KeywordIndexParams(),
     }
     for field, params in needed.items():
         if field not in fields:

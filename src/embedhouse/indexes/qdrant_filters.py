@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable, Iterator
 
 import msgspec
-from qdrant_edge import FieldCondition, MatchAny, MatchValue, RangeFloat
+from qdrant_edge import FieldCondition, IsEmptyCondition, MatchAny, MatchValue, RangeFloat
 from qdrant_edge import Filter as Condition
 
 from embedhouse.domain.filters import All, AnyOf, Compare, Exists, Filter, Membership, Not
+from embedhouse.domain.namespaces import DEFAULT_NAMESPACE, Namespaces
 from embedhouse.domain.scalars import instant_us, is_order, order_number
 from embedhouse.indexes.filter_terms import equality_term, exists_term, range_field, string_of, string_prefix
 
-__all__ = ["RANGES", "TERMS", "Known", "condition_of", "has_path", "ranges_of"]
+__all__ = ["NAMESPACE", "RANGES", "TERMS", "Known", "condition_of", "has_path", "ranges_of", "within"]
 
 TERMS = "k"
 """The payload field with the metadata's terms."""
 RANGES = "r"
 """The payload field with an object: range field -> numbers."""
+NAMESPACE = "n"
+"""The payload field with the namespace; those of the default one have none."""
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -44,6 +47,16 @@ def condition_of(filter: Filter, known: Known) -> Condition:
             return Condition(must=[condition_of(part, known) for part in parts])
         case AnyOf(parts):
             return Condition(should=[condition_of(part, known) for part in parts])
+
+
+def within(namespaces: Namespaces) -> list[Condition]:
+    """The conditions, one or none, that an entry of one of these namespaces meets."""
+    if namespaces is None:
+        return []
+    some: list[FieldCondition | IsEmptyCondition] = [FieldCondition(NAMESPACE, match=MatchAny(list(namespaces)))]
+    if DEFAULT_NAMESPACE in namespaces:
+        some.append(IsEmptyCondition(NAMESPACE))
+    return [Condition(should=[*some])]
 
 
 def ranges_of(filter: Filter) -> Iterator[tuple[str, str]]:

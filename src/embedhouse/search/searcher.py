@@ -108,7 +108,7 @@ class _TextQuestion:
             return Found(dense=self._dense(depth))
         if self._plan.mode == "lexical":
             return Found(lexical=self._lexical(depth))
-        if self._parts.index.capabilities.waits:
+        if self._parts.index.capabilities.remote:
             return self._both_at_once(depth)
         # An index in this process holds the interpreter's lock: handing that between threads costs more than it
         # saves.

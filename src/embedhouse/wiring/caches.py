@@ -11,10 +11,11 @@ from embedhouse.cache.eviction import Needed, nothing_needed
 from embedhouse.cache.none import NoVectorCache
 from embedhouse.cache.sqlite import SqliteVectorCache
 from embedhouse.domain.errors import InvalidSetting, MissingExtra
+from embedhouse.domain.stores import without_password
 from embedhouse.ledger import chunks
 from embedhouse.ledger.database import Database
 from embedhouse.ports import VectorCache
-from embedhouse.settings import CacheName, Settings, without_password
+from embedhouse.settings import CacheName, Settings
 from embedhouse.wiring.paths import cache_path
 
 __all__ = ["CacheChoice", "cache_choice", "needed_by_indexes", "open_cache"]

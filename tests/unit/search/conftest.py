@@ -69,20 +69,34 @@ class FakeIndex:
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(lexical=self.lexical, filters=self.lexical, partial_metadata=True, waits=self.waits)
+        return Capabilities(lexical=self.lexical, filters=self.lexical, partial_metadata=True, remote=self.waits)
 
-    def write(self, *, upserts=(), deletes=(), metadata=(), deadline) -> None:
+    def write(self, *, namespace="default", upserts=(), deletes=(), metadata=(), deadline) -> None:
         self.entries.update((entry.key, entry) for entry in upserts)
 
     def search_dense(
-        self, vector: Vectors, k: int, filter: Filter | None, deadline: Deadline, *, documents: bool = True
+        self,
+        vector: Vectors,
+        k: int,
+        filter: Filter | None,
+        deadline: Deadline,
+        *,
+        namespaces=None,
+        documents: bool = True,
     ) -> Candidates:
         self.asked.append(("dense", k))
         norm = np.linalg.norm(vector)
         return self._best(lambda entry: float(entry.vector @ vector / norm), k, filter, lowest=-2.0)
 
     def search_lexical(
-        self, text: str, k: int, filter: Filter | None, deadline: Deadline, *, documents: bool = True
+        self,
+        text: str,
+        k: int,
+        filter: Filter | None,
+        deadline: Deadline,
+        *,
+        namespaces=None,
+        documents: bool = True,
     ) -> Candidates:
         self.asked.append(("lexical", k))
         words = set(text.split())
