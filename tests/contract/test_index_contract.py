@@ -1,103 +1,29 @@
-"""One suite over every index: whatever holds for the exact index in memory holds for all of them."""
+"""One suite over every store: whatever holds for the exact index in memory holds for all of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import qdrant_edge
+from index_cases import (
+    DIMENSIONS,
+    NEVER,
+    TEXTS,
+    Subject,
+    dense,
+    entry,
+    keys_of,
+    lexical,
+    reference,
+    vectors_of,
+    write,
+)
 
-from embedhouse.domain.collections import LexicalSettings
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.errors import Cancelled, DeadlineExceeded, InvalidVector
 from embedhouse.domain.filters import parse_filter
-from embedhouse.indexes import qdrant
-from embedhouse.indexes.memory import MemoryIndex
-from embedhouse.indexes.qdrant import QdrantEdgeIndex
-from embedhouse.ports import Candidates, Index, IndexEntry
-
-DIMENSIONS = 32
-LEXICAL = LexicalSettings()
-NEVER = Deadline.never()
-
-
-class Subject:
-    """An index under test. `settle` is what a backend does between writing and searching at rest."""
-
-    def __init__(self, index: Index, settle: Callable[[Index], Index]) -> None:
-        self.index = index
-        self._settle = settle
-
-    def settle(self) -> None:
-        self.index = self._settle(self.index)
-
-
-def _stay(index: Index) -> Index:
-    return index
-
-
-@pytest.fixture(params=["memory", "qdrant", "qdrant-optimised"])
-def subject(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Subject]:
-    if request.param == "memory":
-        made = Subject(MemoryIndex(dimensions=DIMENSIONS, lexical=LEXICAL), _stay)
-    else:
-        # Small test data must reach the graph, and the segments that are no longer written to.
-        graph = qdrant_edge.HnswIndexConfig(m=16, ef_construct=200, full_scan_threshold=10)
-        monkeypatch.setattr(qdrant, "_GRAPH_FROM_KB", 1)
-        monkeypatch.setattr(qdrant, "_GRAPH", graph)
-
-        def optimise_and_reopen(index: Index) -> Index:
-            assert isinstance(index, QdrantEdgeIndex)
-            index.optimise()
-            index.close()
-            return _open(tmp_path)
-
-        made = Subject(_open(tmp_path), _stay if request.param == "qdrant" else optimise_and_reopen)
-    yield made
-    made.index.close()
-
-
-def _open(folder: Path) -> QdrantEdgeIndex:
-    return QdrantEdgeIndex.open(folder / "index", dimensions=DIMENSIONS, lexical=LEXICAL)
-
-
-def vectors_of(n: int, seed: int = 0) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """(n, DIMENSIONS) float32 rows around a few centres, as embeddings lie; L2-normalised."""
-    random = np.random.default_rng(seed)
-    centres = random.standard_normal((40, DIMENSIONS))
-    rows = centres[random.integers(40, size=n)] + 0.6 * random.standard_normal((n, DIMENSIONS))
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
-
-
-def entry(key: int, text: str = "plain words", seed: int | None = None, **fields: Any) -> IndexEntry:
-    vector = fields.pop("vector", None)
-    return IndexEntry(
-        key=key,
-        document_id=fields.pop("document_id", f"doc-{key}"),
-        vector=vectors_of(1, key if seed is None else seed)[0] if vector is None else vector,
-        text=text,
-        metadata=fields.pop("metadata", {}),
-    )
-
-
-def write(index: Index, *entries: IndexEntry) -> None:
-    index.write(upserts=entries, deadline=NEVER)
-
-
-def keys_of(found: Candidates) -> list[int]:
-    return [int(key) for key in found.keys]
-
-
-def dense(index: Index, k: int = 10, raw: dict[str, Any] | None = None, seed: int = 999) -> Candidates:
-    return index.search_dense(vectors_of(1, seed)[0], k, None if raw is None else parse_filter(raw), NEVER)
-
-
-def lexical(index: Index, text: str, k: int = 10, raw: dict[str, Any] | None = None) -> Candidates:
-    return index.search_lexical(text, k, None if raw is None else parse_filter(raw), NEVER)
-
+from embedhouse.ports import Candidates
 
 # ---- Writing -----------------------------------------------------------------------------------------------------
 
@@ -273,29 +199,11 @@ def test_index_vectors_come_back_as_they_were_written(subject: Subject) -> None:
 
 # ---- Lexical -----------------------------------------------------------------------------------------------------
 
-TEXTS = [
-    "The interleukin IL-2 activates T cells",
-    "Interleukin receptors, and two ways to use them",
-    "Cells of the immune system divide; dividing cells need energy",
-    "energy energy energy",
-    "A short note",
-    "IT departments buy energy, not it",
-    "Version v1.2.3 of the C++ library snake_case",
-    "東京タワーの高さ",
-    "naïve café",
-]
-
 
 def _same_ranking(found: Candidates, expected: Candidates) -> None:
     assert keys_of(found) == keys_of(expected)
     assert found.document_ids == expected.document_ids
     assert np.allclose(found.scores, expected.scores, rtol=1e-4)
-
-
-def _reference(entries: Sequence[IndexEntry]) -> MemoryIndex:
-    index = MemoryIndex(dimensions=DIMENSIONS, lexical=LEXICAL)
-    write(index, *entries)
-    return index
 
 
 @pytest.mark.parametrize(
@@ -318,7 +226,7 @@ def test_index_lexical_scores_are_exact_bm25(subject: Subject, query: str) -> No
     batch = [entry(key, text) for key, text in enumerate(TEXTS * 4, start=1)]
     write(subject.index, *batch)
     subject.settle()
-    _same_ranking(lexical(subject.index, query, 5), lexical(_reference(batch), query, 5))
+    _same_ranking(lexical(subject.index, query, 5), lexical(reference(batch), query, 5))
 
 
 def test_index_lexical_score_by_hand(subject: Subject) -> None:
@@ -348,7 +256,7 @@ def test_index_lexical_scores_stay_exact_while_entries_are_added(subject: Subjec
     write(subject.index, *batch[:120])
     subject.settle()
     write(subject.index, *batch[120:])
-    _same_ranking(lexical(subject.index, "energy w7 w150"), lexical(_reference(batch), "energy w7 w150"))
+    _same_ranking(lexical(subject.index, "energy w7 w150"), lexical(reference(batch), "energy w7 w150"))
 
 
 def test_index_lexical_scores_are_exact_after_deletes_once_settled(subject: Subject) -> None:
@@ -357,7 +265,7 @@ def test_index_lexical_scores_are_exact_after_deletes_once_settled(subject: Subj
     subject.index.write(deletes=list(range(1, 200, 2)), deadline=NEVER)
     subject.settle()
     left = [e for e in batch if e.key % 2 == 0]
-    _same_ranking(lexical(subject.index, "cells w8"), lexical(_reference(left), "cells w8"))
+    _same_ranking(lexical(subject.index, "cells w8"), lexical(reference(left), "cells w8"))
 
 
 def test_index_lexical_statistics_ignore_the_filter(subject: Subject) -> None:

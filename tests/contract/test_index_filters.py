@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import qdrant_edge
+from stores_under_test import StoreUnderTest
 
 from embedhouse.domain.collections import LexicalSettings
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.filters import matches, parse_filter
-from embedhouse.indexes import qdrant
-from embedhouse.indexes.memory import MemoryIndex
-from embedhouse.indexes.qdrant import QdrantEdgeIndex
-from embedhouse.ports import Index, IndexEntry
+from embedhouse.ports import Index, IndexEntry, IndexSpec
 
-LEXICAL = LexicalSettings()
+pytestmark = pytest.mark.needs("filters")
 NEVER = Deadline.never()
 QUERY = np.array([1, 0, 0, 0], np.float32)
 
@@ -58,29 +54,25 @@ BOUNDS = [v for v in SCALARS if v is not None and not isinstance(v, bool) and le
 ]
 
 
-@pytest.fixture(scope="module", params=["memory", "qdrant", "qdrant-optimised"])
-def index(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
-    made: Index
-    if request.param == "memory":
-        made = MemoryIndex(dimensions=4, lexical=LEXICAL)
-        _fill(made)
-    else:
-        made = _qdrant(tmp_path_factory.mktemp("index"), optimised=request.param == "qdrant-optimised")
+SPEC = IndexSpec(name="indexes/7/filters", dimensions=4, lexical=LexicalSettings())
+
+
+@pytest.fixture(scope="module")
+def filled(under_test: StoreUnderTest) -> Iterator[Index]:
+    made = under_test.store.open(SPEC)
+    _fill(made)
+    if under_test.settles:
+        made.optimise()
+        made.close()
+        made = under_test.store.open(SPEC)
     yield made
     made.close()
+    under_test.store.drop(SPEC.name)
 
 
-def _qdrant(folder: Path, optimised: bool) -> Index:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(qdrant, "_GRAPH_FROM_KB", 1)
-        patch.setattr(qdrant, "_GRAPH", qdrant_edge.HnswIndexConfig(m=16, ef_construct=200, full_scan_threshold=10))
-        made = QdrantEdgeIndex.open(folder, dimensions=4, lexical=LEXICAL)
-        _fill(made)
-        if optimised:
-            made.optimise()
-            made.close()
-            made = QdrantEdgeIndex.open(folder, dimensions=4, lexical=LEXICAL)
-        return made
+@pytest.fixture
+def index(able: StoreUnderTest, filled: Index) -> Index:
+    return filled
 
 
 def _fill(index: Index) -> None:
