@@ -5,7 +5,7 @@ An adapter is one file that implements one of these. Contract suites in `tests/c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -39,6 +39,9 @@ __all__ = [
     "Source",
     "SourceItem",
     "Store",
+    "TermCounts",
+    "TermFrequencies",
+    "TermStatistics",
     "Tokenizer",
     "VectorCache",
 ]
@@ -329,6 +332,44 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Release connections. Its indexes must be closed."""
+        ...
+
+
+class TermCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """The terms of one entry: `counts` term id -> how often; `length`: of all of them together."""
+
+    counts: Mapping[int, int]
+    length: int
+
+
+class TermFrequencies(msgspec.Struct, frozen=True, kw_only=True):
+    """What BM25 must know of an index: how many `documents` (entries) it has, how many terms they have together
+    (`length`), and in how many of them each of the asked terms stands; terms that stand in none are left out."""
+
+    documents: int
+    length: int
+    documents_with: Mapping[int, int]
+
+
+class TermStatistics(Protocol):
+    """Term frequencies of indexes on stores that have no BM25 of their own. Term ids are unsigned 32-bit numbers,
+    `index` is the name of an IndexSpec. Every method is one transaction; adding and removing are idempotent by
+    (index, namespace, key). Thread-safe."""
+
+    def add(self, index: str, namespace: str, entries: Mapping[int, TermCounts]) -> None:
+        """Count these entries, by key; one that was counted before is counted anew."""
+        ...
+
+    def remove(self, index: str, namespace: str, keys: Sequence[int]) -> None:
+        """Count these entries no more."""
+        ...
+
+    def frequencies(self, index: str, terms: Sequence[int]) -> TermFrequencies:
+        """Of these terms, over all namespaces."""
+        ...
+
+    def drop(self, index: str) -> None:
+        """Forget the index."""
         ...
 
 
