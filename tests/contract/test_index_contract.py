@@ -1,7 +1,12 @@
-"""One suite over every store: whatever holds for the exact index in memory holds for all of them."""
+"""One suite over every store: whatever holds for the exact index in memory holds for all of them.
+
+Here: writing, reading back, odd ids, paging, limits of time. Beside it: `test_index_dense`, `_lexical`, `_hybrid`,
+`_filters`, `_namespaces`, and the store itself in `test_store_contract`.
+"""
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -16,6 +21,8 @@ from index_cases import (
     keys_of,
     lexical,
     reference,
+    same_dense,
+    same_lexical,
     vectors_of,
     write,
 )
@@ -23,85 +30,179 @@ from index_cases import (
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.errors import Cancelled, DeadlineExceeded, InvalidVector
 from embedhouse.domain.filters import parse_filter
-from embedhouse.ports import Candidates
+from embedhouse.ports import Index
 
 # ---- Writing -----------------------------------------------------------------------------------------------------
 
 
 def test_index_reads_its_own_writes_at_once(subject: Subject) -> None:
     write(subject.index, entry(1, "alpha"), entry(2, "beta"))
-    assert keys_of(lexical(subject.index, "alpha")) == [1]
     assert sorted(keys_of(dense(subject.index))) == [1, 2]
     assert subject.index.info().count == 2
+    assert list(subject.index.keys()) == [1, 2]
+    assert sorted(subject.index.vectors([1, 2, 3])) == [1, 2]
+    subject.index.write(deletes=[1], deadline=NEVER)
+    assert keys_of(dense(subject.index)) == [2]
+    assert subject.index.info().count == 1
+
+
+@pytest.mark.needs("lexical")
+def test_index_reads_its_own_writes_at_once_by_words(subject: Subject) -> None:
+    write(subject.index, entry(1, "alpha"), entry(2, "beta"))
+    assert keys_of(lexical(subject.index, "alpha")) == [1]
+    subject.index.write(deletes=[1], deadline=NEVER)
+    assert keys_of(lexical(subject.index, "alpha beta")) == [2]
 
 
 def test_index_replaces_an_entry_by_key(subject: Subject) -> None:
-    write(subject.index, entry(1, "alpha", metadata={"year": 1}), entry(2, "gamma"))
+    write(subject.index, entry(1), entry(2))
     subject.settle()
-    write(subject.index, entry(1, "beta", seed=7, document_id="other", metadata={"year": 2}))
+    write(subject.index, entry(1, seed=7, document_id="other"))
     subject.settle()
-    assert keys_of(lexical(subject.index, "alpha")) == []
-    found = lexical(subject.index, "beta", raw={"year": 2})
-    assert (keys_of(found), found.document_ids) == ([1], ["other"])
-    assert keys_of(dense(subject.index, raw={"year": 1})) == []
+    found = dense(subject.index, seed=7)
+    assert found.document_ids[0] == "other"
+    assert found.scores[0] == pytest.approx(1.0, abs=subject.tolerance)
     assert np.allclose(subject.index.vectors([1])[1], vectors_of(1, 7)[0], atol=1e-3)
     assert subject.index.info().count == 2
 
 
-def test_index_deletes_from_both_sides(subject: Subject) -> None:
-    write(subject.index, *(entry(key, f"common word{key}") for key in range(1, 41)))
+@pytest.mark.needs("lexical")
+def test_index_replaces_the_text_with_the_entry(subject: Subject) -> None:
+    write(subject.index, entry(1, "alpha common"), entry(2, "gamma"))
+    subject.settle()
+    write(subject.index, entry(1, "beta common", document_id="other"))
+    subject.settle()
+    assert keys_of(lexical(subject.index, "alpha")) == []
+    found = lexical(subject.index, "beta")
+    assert (keys_of(found), found.document_ids) == ([1], ["other"])
+    assert keys_of(lexical(subject.index, "common")) == [1]
+
+
+@pytest.mark.needs("filters")
+def test_index_replaces_the_metadata_with_the_entry(subject: Subject) -> None:
+    write(subject.index, entry(1, metadata={"year": 1, "tag": ["x", "y"]}))
+    write(subject.index, entry(1, metadata={"year": 2}))
+    assert keys_of(dense(subject.index, raw={"year": 2})) == [1]
+    for gone in ({"year": 1}, {"tag": "x"}, {"tag": {"$exists": True}}, {"year": {"$lt": 2}}):
+        assert keys_of(dense(subject.index, raw=gone)) == [], gone
+
+
+def test_index_deletes_by_id(subject: Subject) -> None:
+    write(subject.index, *(entry(key) for key in range(1, 41)))
     subject.settle()
     subject.index.write(deletes=[3, 4, 5, 777], deadline=NEVER)
     subject.settle()
     left = [key for key in range(1, 41) if key not in (3, 4, 5)]
     assert sorted(keys_of(dense(subject.index, 100))) == left
-    assert sorted(keys_of(lexical(subject.index, "common", 100))) == left
-    assert keys_of(lexical(subject.index, "word3")) == []
     assert list(subject.index.keys()) == left
     assert subject.index.vectors([3]) == {}
+    assert subject.index.dense_scores(vectors_of(1)[0], [3, 4], NEVER) == {}
 
 
+@pytest.mark.needs("lexical")
+def test_index_deletes_from_the_lexical_side(subject: Subject) -> None:
+    write(subject.index, *(entry(key, f"common word{key}") for key in range(1, 41)))
+    subject.settle()
+    subject.index.write(deletes=[3, 4, 5, 777], deadline=NEVER)
+    subject.settle()
+    left = [key for key in range(1, 41) if key not in (3, 4, 5)]
+    assert sorted(keys_of(lexical(subject.index, "common", 100))) == left
+    assert keys_of(lexical(subject.index, "word3")) == []
+
+
+@pytest.mark.needs("filters")
+def test_index_deletes_what_a_filter_finds(subject: Subject) -> None:
+    write(subject.index, *(entry(key, metadata={"group": key % 3}) for key in range(1, 61)))
+    subject.settle()
+    doomed = keys_of(dense(subject.index, 100, {"group": {"$gte": 1}}))
+    subject.index.write(deletes=doomed, deadline=NEVER)
+    assert list(subject.index.keys()) == list(range(3, 61, 3))
+    assert keys_of(dense(subject.index, 100, {"group": {"$gte": 1}})) == []
+
+
+def test_index_deletes_all_and_starts_again(subject: Subject) -> None:
+    write(subject.index, *(entry(key) for key in range(1, 31)))
+    subject.index.write(deletes=list(range(1, 31)), deadline=NEVER)
+    assert list(subject.index.keys()) == []
+    assert keys_of(dense(subject.index)) == []
+    assert subject.index.info().count == 0
+    write(subject.index, entry(7))
+    assert keys_of(dense(subject.index)) == [7]
+
+
+@pytest.mark.needs("filters", "partial_metadata")
 def test_index_applies_deletes_then_upserts_then_metadata(subject: Subject) -> None:
-    write(subject.index, entry(1, "alpha", metadata={"a": 1}))
+    write(subject.index, entry(1, metadata={"a": 1}))
     subject.index.write(
-        deletes=[1], upserts=[entry(1, "beta", metadata={"a": 2})], metadata=[(1, {"a": 3})], deadline=NEVER
+        deletes=[1], upserts=[entry(1, seed=5, metadata={"a": 2})], metadata=[(1, {"a": 3})], deadline=NEVER
     )
-    assert keys_of(lexical(subject.index, "beta", raw={"a": 3})) == [1]
-    assert keys_of(lexical(subject.index, "alpha")) == []
+    found = dense(subject.index, raw={"a": 3}, seed=5)
+    assert keys_of(found) == [1]
+    assert found.scores[0] == pytest.approx(1.0, abs=subject.tolerance)
+    assert keys_of(dense(subject.index, raw={"a": {"$lt": 3}})) == []
 
 
 def test_index_writes_are_idempotent(subject: Subject) -> None:
-    batch = [entry(key, f"common word{key}", metadata={"n": key}) for key in range(1, 20)]
+    batch = [entry(key) for key in range(1, 20)]
     write(subject.index, *batch)
-    before = lexical(subject.index, "common word3")
+    before = dense(subject.index)
     for _ in range(2):
-        subject.index.write(upserts=batch, deletes=[500], metadata=[(3, {"n": 3})], deadline=NEVER)
-    after = lexical(subject.index, "common word3")
-    assert keys_of(after) == keys_of(before)
-    assert np.allclose(after.scores, before.scores, rtol=1e-5)
+        subject.index.write(upserts=batch, deletes=[500], deadline=NEVER)
+    same_dense(dense(subject.index), before, subject)
+    assert list(subject.index.keys()) == list(range(1, 20))
     assert subject.index.info().count == 19
 
 
+@pytest.mark.needs("lexical")
+def test_index_writes_are_idempotent_for_the_statistics_of_words(subject: Subject) -> None:
+    batch = [entry(key, f"common word{key}") for key in range(1, 20)]
+    write(subject.index, *batch)
+    subject.settle()
+    before = lexical(subject.index, "common word3")
+    for _ in range(2):
+        write(subject.index, *batch)
+    subject.settle()
+    same_lexical(lexical(subject.index, "common word3"), before, subject)
+
+
+@pytest.mark.needs("filters", "partial_metadata")
+def test_index_repeats_a_half_done_batch(subject: Subject) -> None:
+    batch = [entry(key, metadata={"n": key}) for key in range(1, 41)]
+    write(subject.index, *batch[:17])
+    for _ in range(2):
+        subject.index.write(upserts=batch, deletes=[99], metadata=[(3, {"n": 300})], deadline=NEVER)
+    assert list(subject.index.keys()) == list(range(1, 41))
+    assert keys_of(dense(subject.index, raw={"n": {"$gt": 40}})) == [3]
+
+
 def test_index_takes_the_last_of_entries_with_one_key(subject: Subject) -> None:
-    write(subject.index, entry(1, "alpha"), entry(1, "beta"))
-    assert keys_of(lexical(subject.index, "beta")) == [1]
-    assert keys_of(lexical(subject.index, "alpha")) == []
+    write(subject.index, entry(1, seed=4, document_id="first"), entry(1, seed=5, document_id="last"))
+    found = dense(subject.index, seed=5)
+    assert (keys_of(found), found.document_ids) == ([1], ["last"])
+    assert found.scores[0] == pytest.approx(1.0, abs=subject.tolerance)
 
 
+@pytest.mark.needs("filters", "partial_metadata")
 def test_index_replaces_metadata_whole_and_leaves_the_rest(subject: Subject) -> None:
-    write(
-        subject.index, entry(1, "alpha", metadata={"year": 2020, "tag": "x", "on": "2024-05-01"}), entry(2, "beta")
-    )
+    write(subject.index, entry(1, metadata={"year": 2020, "tag": "x", "on": "2024-05-01"}), entry(2))
     subject.settle()
     subject.index.write(metadata=[(1, {"year": 2021}), (404, {"year": 2021})], deadline=NEVER)
     subject.settle()
-    assert keys_of(lexical(subject.index, "alpha", raw={"year": {"$gt": 2020}})) == [1]
+    found = dense(subject.index, raw={"year": {"$gt": 2020}})
+    assert (keys_of(found), found.document_ids) == ([1], ["doc-1"])
     for gone in ({"tag": "x"}, {"year": 2020}, {"year": {"$lte": 2020}}, {"on": {"$gt": "2024-01-01"}}):
         assert keys_of(dense(subject.index, raw=gone)) == [], gone
     subject.index.write(metadata=[(1, {})], deadline=NEVER)
     assert keys_of(dense(subject.index, raw={"year": {"$exists": True}})) == []
     assert np.allclose(subject.index.vectors([1])[1], vectors_of(1, 1)[0], atol=1e-3)
     assert subject.index.info().count == 2
+
+
+@pytest.mark.needs("lexical", "partial_metadata")
+def test_index_replaces_metadata_and_leaves_the_text(subject: Subject) -> None:
+    write(subject.index, entry(1, "alpha beta", metadata={"a": 1}), entry(2, "beta"))
+    subject.index.write(metadata=[(1, {"a": 2})], deadline=NEVER)
+    assert keys_of(lexical(subject.index, "alpha")) == [1]
 
 
 def test_index_takes_an_empty_write(subject: Subject) -> None:
@@ -125,6 +226,8 @@ def test_index_refuses_a_bad_vector_before_writing_anything(subject: Subject, ve
         write(subject.index, entry(1), entry(2, vector=vector))
     with pytest.raises(InvalidVector):
         subject.index.search_dense(vector, 5, None, NEVER)
+    with pytest.raises(InvalidVector):
+        subject.index.dense_scores(vector, [1], NEVER)
     assert subject.index.info().count == 0
 
 
@@ -133,275 +236,200 @@ def test_index_stops_at_a_deadline_or_a_cancelled_caller(subject: Subject) -> No
     gone.cancel()
     with pytest.raises(Cancelled):
         subject.index.write(upserts=[entry(1)], deadline=gone)
+    with pytest.raises(Cancelled):
+        subject.index.search_dense(vectors_of(1)[0], 5, None, gone)
+    with pytest.raises(DeadlineExceeded):
+        subject.index.write(upserts=[entry(1)], deadline=Deadline(0.0))
     with pytest.raises(DeadlineExceeded):
         subject.index.search_dense(vectors_of(1)[0], 5, None, Deadline(0.0))
+    assert subject.index.info().count == 0
+
+
+@pytest.mark.needs("lexical")
+def test_index_stops_at_a_deadline_by_words(subject: Subject) -> None:
     with pytest.raises(DeadlineExceeded):
         subject.index.search_lexical("alpha", 5, None, Deadline(0.0))
 
 
-# ---- Dense -------------------------------------------------------------------------------------------------------
-
-
-def test_index_dense_score_is_the_cosine(subject: Subject) -> None:
-    vector = vectors_of(1, 5)[0]
-    write(subject.index, entry(1, vector=vector), entry(2, vector=-vector), entry(3, vector=vector * 9))
+@pytest.mark.needs("lexical", "bm25", "filters", "partial_metadata")
+def test_index_is_like_the_exact_one_after_any_order_of_writes(subject: Subject) -> None:
+    exact = reference([])
+    random = np.random.default_rng(11)
+    for step in range(12):
+        batch = [
+            entry(
+                int(key),
+                f"{TEXTS[int(key) % 9]} step{step}",
+                seed=int(key) * 31 + step,
+                metadata={"n": int(key), "even": bool(key % 2 == 0), "tags": [f"t{key % 4}", step]},
+            )
+            for key in random.permutation(np.arange(1, 60))[:12]
+        ]
+        deletes = [int(key) for key in random.integers(1, 60, size=4)]
+        changes = [(int(key), {"n": -int(key), "step": step}) for key in random.integers(1, 60, size=3)]
+        for index in (exact, subject.index):
+            index.write(deletes=deletes, upserts=batch, metadata=changes, deadline=NEVER)
     subject.settle()
-    found = subject.index.search_dense(vector * 3, 5, None, NEVER)
-    assert sorted(keys_of(found)[:2]) == [1, 3]
-    assert found.scores.dtype == np.float32
-    assert found.scores == pytest.approx([1.0, 1.0, -1.0], abs=1e-3)
-    assert np.all(np.abs(found.scores) <= 1.0)
+    assert list(subject.index.keys()) == list(exact.keys())
+    for raw in (
+        None,
+        {"n": {"$lt": 20}},
+        {"even": True},
+        {"tags": {"$in": ["t1", 3]}},
+        {"step": {"$exists": True}},
+    ):
+        same_dense(dense(subject.index, 60, raw), dense(exact, 60, raw), subject)
+        same_lexical(
+            lexical(subject.index, "energy cells", 60, raw), lexical(exact, "energy cells", 60, raw), subject
+        )
 
 
-def test_index_dense_finds_the_nearest_of_ten_thousand(subject: Subject) -> None:
-    vectors = vectors_of(10_000)
-    write(subject.index, *(entry(key, "", vector=vectors[key]) for key in range(10_000)))
-    subject.settle()
-    hits = 0
-    noise = np.random.default_rng(2).standard_normal((30, DIMENSIONS))
-    for query in (vectors[::334][:30] + 0.1 * noise).astype(np.float32):
-        exact = np.argsort(-(vectors @ query), kind="stable")[:10].tolist()
-        hits += len({*exact} & {*keys_of(subject.index.search_dense(query, 10, None, NEVER))})
-    assert hits / 300 >= 0.99
+def test_index_is_written_and_searched_by_many_threads(subject: Subject) -> None:
+    wrong: list[BaseException] = []
+
+    def work(number: int) -> None:
+        try:
+            for step in range(5):
+                keys = [number * 1_000 + step * 10 + place for place in range(1, 11)]
+                write(subject.index, *(entry(key) for key in keys))
+                _assert_found(subject.index, keys)
+        except BaseException as error:
+            wrong.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert subject.index.info().count == 4 * 50
 
 
-def test_index_dense_finds_all_that_a_rare_filter_leaves(subject: Subject) -> None:
-    vectors = vectors_of(2_000)
-    metadata = [{"group": key % 100} for key in range(2_000)]
-    write(subject.index, *(entry(k, "", vector=vectors[k], metadata=metadata[k]) for k in range(2_000)))
-    subject.settle()
-    for group in (7, 42):
-        expected = sorted(range(group, 2_000, 100), key=lambda key: -float(vectors[key] @ vectors[0]))
-        found = subject.index.search_dense(vectors[0], 30, parse_filter({"group": group}), NEVER)
-        assert set(keys_of(found)) == set(expected)
-        assert found.exhausted
+def _assert_found(index: Index, keys: list[int]) -> None:
+    found = index.search_dense(vectors_of(1, keys[0])[0], 10, None, NEVER)
+    assert keys[0] in keys_of(found)
+    assert sorted(index.vectors(keys)) == keys
 
 
-def test_index_dense_breaks_ties_by_key_also_at_the_kth_place(subject: Subject) -> None:
-    vector = vectors_of(1, 3)[0]
-    keys = [int(key) for key in np.random.default_rng(0).permutation(np.arange(1, 121))]
-    write(subject.index, *(entry(key, vector=vector) for key in keys))
-    subject.settle()
-    for k in (1, 5, 50):
-        assert keys_of(subject.index.search_dense(vector, k, None, NEVER)) == list(range(1, k + 1))
-
-
-def test_index_vectors_come_back_as_they_were_written(subject: Subject) -> None:
-    vectors = vectors_of(600)
-    write(subject.index, *(entry(key, vector=vectors[key]) for key in range(600)))
-    subject.settle()
-    found = subject.index.vectors([*range(600), 10_001])
-    assert sorted(found) == list(range(600))
-    assert found[5].shape == (DIMENSIONS,)
-    assert found[5].dtype == np.float32
-    assert all(float(found[key] @ vectors[key]) > 0.9999 for key in range(600))
-
-
-# ---- Lexical -----------------------------------------------------------------------------------------------------
-
-
-def _same_ranking(found: Candidates, expected: Candidates) -> None:
-    assert keys_of(found) == keys_of(expected)
-    assert found.document_ids == expected.document_ids
-    assert np.allclose(found.scores, expected.scores, rtol=1e-4)
-
-
-@pytest.mark.parametrize(
-    "query",
-    [
-        "energy",
-        "cells energy",
-        "energy energy cells",
-        "dividing",
-        "IL-2",
-        "IT",
-        "C++",
-        "v1.2.3",
-        "東京",
-        "Cafe",
-        "x y",
-    ],
-)
-def test_index_lexical_scores_are_exact_bm25(subject: Subject, query: str) -> None:
-    batch = [entry(key, text) for key, text in enumerate(TEXTS * 4, start=1)]
-    write(subject.index, *batch)
-    subject.settle()
-    _same_ranking(lexical(subject.index, query, 5), lexical(reference(batch), query, 5))
-
-
-def test_index_lexical_score_by_hand(subject: Subject) -> None:
-    write(subject.index, entry(1, "cat cat dog"), entry(2, "dog"))
-    length, average = 3, 2
-    idf = np.log(1 + (2 - 1 + 0.5) / (1 + 0.5))
-    expected = idf * 2 * 2.2 / (2 + 1.2 * (1 - 0.75 + 0.75 * length / average))
-    assert lexical(subject.index, "cat").scores == pytest.approx([expected], rel=1e-5)
-
-
-def test_index_lexical_score_does_not_depend_on_when_a_text_was_written(subject: Subject) -> None:
-    text = "a rare platypus in the river"
-    fillers = [entry(key, f"filler number {key} about rivers") for key in range(10, 210)]
-    write(subject.index, entry(1, text), *fillers[:100])
-    subject.settle()
-    write(subject.index, *fillers[100:], entry(2, text))
-    found = lexical(subject.index, "platypus river")
-    scores = dict(zip(keys_of(found), found.scores.tolist(), strict=True))
-    assert scores[1] == pytest.approx(scores[2], rel=1e-6)
-    subject.settle()
-    found = lexical(subject.index, "platypus river")
-    assert keys_of(found)[:2] == [1, 2]
-
-
-def test_index_lexical_scores_stay_exact_while_entries_are_added(subject: Subject) -> None:
-    batch = [entry(key, TEXTS[key % len(TEXTS)] + f" w{key}") for key in range(1, 200)]
-    write(subject.index, *batch[:120])
-    subject.settle()
-    write(subject.index, *batch[120:])
-    _same_ranking(lexical(subject.index, "energy w7 w150"), lexical(reference(batch), "energy w7 w150"))
-
-
-def test_index_lexical_scores_are_exact_after_deletes_once_settled(subject: Subject) -> None:
-    batch = [entry(key, TEXTS[key % len(TEXTS)] + f" w{key}") for key in range(1, 200)]
-    write(subject.index, *batch)
-    subject.index.write(deletes=list(range(1, 200, 2)), deadline=NEVER)
-    subject.settle()
-    left = [e for e in batch if e.key % 2 == 0]
-    _same_ranking(lexical(subject.index, "cells w8"), lexical(reference(left), "cells w8"))
-
-
-def test_index_lexical_statistics_ignore_the_filter(subject: Subject) -> None:
-    batch = [entry(key, TEXTS[key % len(TEXTS)], metadata={"odd": key % 2}) for key in range(1, 100)]
-    write(subject.index, *batch)
-    subject.settle()
-    every = lexical(subject.index, "energy", 100)
-    whole = dict(zip(keys_of(every), every.scores.tolist(), strict=True))
-    some = lexical(subject.index, "energy", 100, raw={"odd": 1})
-    assert keys_of(some) == [key for key in keys_of(every) if key % 2]
-    for key, score in zip(keys_of(some), some.scores.tolist(), strict=True):
-        assert score == pytest.approx(whole[key], rel=1e-6)
-
-
-def test_index_lexical_finds_a_new_acronym_at_once(subject: Subject) -> None:
-    write(subject.index, *(entry(key, f"ordinary text {key}") for key in range(1, 100)))
-    subject.settle()
-    assert keys_of(lexical(subject.index, "QZX-777")) == []
-    write(subject.index, entry(500, "They call it QZX-777 now"))
-    assert keys_of(lexical(subject.index, "QZX-777")) == [500]
-    assert keys_of(lexical(subject.index, "qzx777")) == [500]
-
-
-def test_index_lexical_ranks_the_exact_compound_first(subject: Subject) -> None:
-    write(
-        subject.index,
-        entry(1, "il 2 and il and 2 and more"),
-        entry(2, "treated with IL-2 and more words here"),
-        entry(3, "nothing of that kind"),
-    )
-    subject.settle()
-    assert keys_of(lexical(subject.index, "IL-2"))[0] == 2
-
-
-def test_index_lexical_breaks_ties_by_key_also_at_the_kth_place(subject: Subject) -> None:
-    keys = [int(key) for key in np.random.default_rng(0).permutation(np.arange(1, 121))]
-    write(subject.index, *(entry(key, "same text") for key in keys))
-    subject.settle()
-    for k in (1, 5, 50):
-        assert keys_of(lexical(subject.index, "same", k)) == list(range(1, k + 1))
-
-
-@pytest.mark.parametrize("query", ["", "   ", "the of and", "🙂", "absent", "\x00", '"*:()~^\\'])
-def test_index_lexical_finds_nothing_without_a_common_term(subject: Subject, query: str) -> None:
-    write(subject.index, entry(1, "alpha"))
-    found = lexical(subject.index, query)
-    assert keys_of(found) == []
-    assert found.exhausted
-
-
-def test_index_keeps_entries_without_terms(subject: Subject) -> None:
-    write(subject.index, entry(1, "the"), entry(2, ""), entry(3, "alpha"))
-    subject.settle()
-    assert sorted(keys_of(dense(subject.index))) == [1, 2, 3]
-    assert keys_of(lexical(subject.index, "alpha")) == [3]
-
-
-# ---- Paging, emptiness, ids --------------------------------------------------------------------------------------
-
-
-def test_index_results_of_a_smaller_k_begin_those_of_a_larger(subject: Subject) -> None:
-    write(subject.index, *(entry(key, f"common {TEXTS[key % 9]}") for key in range(1, 400)))
-    subject.settle()
-    everything = keys_of(lexical(subject.index, "common energy cells", 1_000))
-    for k in (1, 10, 100, 399):
-        found = lexical(subject.index, "common energy cells", k)
-        assert keys_of(found) == everything[:k]
-        assert found.exhausted == (k >= 399)
-    assert len(everything) == 399
-    assert dense(subject.index, 1_000).exhausted
-    assert not dense(subject.index, 10).exhausted
-
-
-def test_index_candidates_are_sorted_and_aligned(subject: Subject) -> None:
-    write(subject.index, *(entry(key, TEXTS[key % 9]) for key in range(1, 60)))
-    subject.settle()
-    for found in (dense(subject.index, 20), lexical(subject.index, "energy cells", 20)):
-        assert found.keys.dtype == np.int64
-        assert len(found.keys) == len(found.scores) == len(found.document_ids)
-        assert found.scores.tolist() == sorted(found.scores.tolist(), reverse=True)
-        assert found.document_ids == [f"doc-{key}" for key in keys_of(found)]
+# ---- Emptiness, paging, ids --------------------------------------------------------------------------------------
 
 
 def test_index_without_entries_answers_with_nothing(subject: Subject) -> None:
     subject.settle()
-    for found in (dense(subject.index), lexical(subject.index, "alpha"), dense(subject.index, raw={"a": 1})):
-        assert keys_of(found) == []
-        assert found.document_ids == []
-        assert found.exhausted
+    found = dense(subject.index)
+    assert keys_of(found) == []
+    assert found.document_ids == []
+    assert found.exhausted
     assert list(subject.index.keys()) == []
     assert subject.index.vectors([1]) == {}
+    assert subject.index.vectors([]) == {}
+    assert subject.index.dense_scores(vectors_of(1)[0], [], NEVER) == {}
     assert subject.index.info().count == 0
 
 
-def test_index_keeps_large_keys_and_odd_document_ids(subject: Subject) -> None:
-    names = {1: "a/b\\c", 2: 'it\'s "quoted"', 2**53 + 1: "ünïcödé 🙂", 2**62: " ", 2**63 - 1: "#1\n\t"}
-    write(subject.index, *(entry(key, "common", document_id=name) for key, name in names.items()))
+@pytest.mark.needs("lexical", "filters")
+def test_index_without_entries_answers_words_and_filters_with_nothing(subject: Subject) -> None:
+    for found in (lexical(subject.index, "alpha"), dense(subject.index, raw={"a": 1})):
+        assert keys_of(found) == []
+        assert found.exhausted
+
+
+ODD_IDS = ["a/b\\c", 'it\'s "quoted"', "ünïcödé 🙂", " ", "#1\n\t", "-1", "null", "%s{}$1?*", "東京", "x" * 1024]
+
+
+@pytest.mark.needs("large_keys")
+def test_index_keeps_large_keys(subject: Subject) -> None:
+    keys = [1, 2, 2**31, 2**53 - 1, 2**53 + 1, 2**62, 2**63 - 1]
+    write(subject.index, *(entry(key) for key in keys))
     subject.settle()
-    found = lexical(subject.index, "common")
-    assert dict(zip(keys_of(found), found.document_ids, strict=True)) == names
-    assert list(subject.index.keys()) == sorted(names)
+    assert sorted(keys_of(dense(subject.index))) == keys
+    assert list(subject.index.keys()) == keys
+    assert sorted(subject.index.vectors(keys)) == keys
+    subject.index.write(deletes=[2**53 + 1, 2**63 - 1], deadline=NEVER)
+    assert list(subject.index.keys()) == [1, 2, 2**31, 2**53 - 1, 2**62]
+
+
+def test_index_keeps_odd_document_ids(subject: Subject) -> None:
+    write(subject.index, *(entry(key, document_id=name) for key, name in enumerate(ODD_IDS, start=1)))
+    subject.settle()
+    found = dense(subject.index, 50)
+    assert dict(zip(keys_of(found), found.document_ids, strict=True)) == dict(enumerate(ODD_IDS, start=1))
+
+
+@pytest.mark.needs("lexical")
+def test_index_takes_odd_texts(subject: Subject) -> None:
+    texts = [
+        "nul \x00 byte",
+        "'; drop table x; --",
+        "🙂🙃",
+        "\u202eright to left",
+        "a" * 20_000,
+        "x " * 5_000,
+        "\ufeffbom",
+    ]
+    write(subject.index, *(entry(key, f"{text} common") for key, text in enumerate(texts, start=1)))
+    subject.settle()
+    assert sorted(keys_of(lexical(subject.index, "common", 20))) == list(range(1, len(texts) + 1))
+
+
+@pytest.mark.needs("filters")
+def test_index_takes_odd_metadata(subject: Subject) -> None:
+    odd: list[dict[str, Any]] = [
+        {"nul": "a\x00b"},
+        {"'; drop table x; --": "\\"},
+        {"🙂": "🙃", "deep": {"a": {"b": [{"c": "東京"}]}}},
+        {"long": "y" * 20_000},
+        {"many": list(range(300))},
+        {f"field{n}": n for n in range(120)},
+        {"$set": 1, "a.b": {"c.d": 2}, "": {"": ""}},
+    ]
+    write(subject.index, *(entry(key, metadata=metadata) for key, metadata in enumerate(odd, start=1)))
+    subject.settle()
+    asked: list[tuple[dict[str, Any], list[int]]] = [
+        ({"nul": "a\x00b"}, [1]),
+        ({"'; drop table x; --": "\\"}, [2]),
+        ({"🙂": "🙃"}, [3]),
+        ({"deep.a.b.c": "東京"}, [3]),
+        ({"long": "y" * 20_000}, [4]),
+        ({"many": {"$gt": 298}}, [5]),
+        ({"field119": {"$gte": 119}}, [6]),
+        ({"a.b.c.d": 2}, [7]),
+    ]
+    for raw, expected in asked:
+        assert keys_of(dense(subject.index, 20, raw)) == expected, raw
 
 
 def test_index_keys_are_ascending_over_many_pages(subject: Subject) -> None:
     keys = [int(key) for key in np.random.default_rng(1).permutation(np.arange(1, 2_501) * 7)]
-    write(subject.index, *(entry(key, seed=1) for key in keys))
+    vector = vectors_of(1)[0]
+    write(subject.index, *(entry(key, "", vector=vector) for key in keys))
     subject.settle()
     assert list(subject.index.keys()) == sorted(keys)
+    assert subject.index.info().count == 2_500
+    assert len(subject.index.vectors(keys)) == 2_500
 
 
 def test_index_flush_keeps_everything_readable(subject: Subject) -> None:
     write(subject.index, entry(1, "alpha"))
     subject.index.flush()
-    assert keys_of(lexical(subject.index, "alpha")) == [1]
+    assert keys_of(dense(subject.index)) == [1]
 
 
 def test_index_declares_what_it_supports(subject: Subject) -> None:
-    capabilities = subject.index.capabilities
-    assert capabilities.lexical
-    assert capabilities.filters
-    assert capabilities.partial_metadata
+    capabilities, gaps = subject.index.capabilities, subject.under_test.gaps
+    for name in ("dense", "lexical", "filters", "partial_metadata"):
+        assert getattr(capabilities, name) == (name not in gaps), name
 
 
-def test_index_dense_scores_are_those_of_a_search(subject: Subject) -> None:
-    rng = np.random.default_rng(5)
-    subject.index.write(upserts=[entry(key) for key in range(40)], deadline=NEVER)
-    asked = rng.standard_normal(DIMENSIONS).astype(np.float32)
-    found = subject.index.search_dense(asked, 40, None, NEVER)
-    scores = subject.index.dense_scores(asked, [*range(40), 99], NEVER)
-    assert sorted(scores) == list(range(40))
-    assert [scores[key] for key in keys_of(found)] == pytest.approx(found.scores.tolist(), abs=1e-6)
-
-
-def test_index_names_no_documents_where_they_are_not_asked_for(subject: Subject) -> None:
-    subject.index.write(upserts=[entry(1, "alpha")], deadline=NEVER)
-    near = subject.index.search_dense(np.ones(DIMENSIONS, np.float32), 5, None, NEVER, documents=False)
-    lexical = subject.index.search_lexical("alpha", 5, None, NEVER, documents=False)
-    assert (keys_of(near), near.document_ids) == ([1], [])
-    assert (keys_of(lexical), lexical.document_ids) == ([1], [])
+@pytest.mark.needs("filters")
+def test_index_pages_through_all_that_a_filter_leaves(subject: Subject) -> None:
+    write(subject.index, *(entry(key, metadata={"odd": key % 2}) for key in range(1, 121)))
+    subject.settle()
+    query, only = vectors_of(1, 999)[0], parse_filter({"odd": 1})
+    everything = subject.index.search_dense(query, 60, only, NEVER)
+    assert sorted(keys_of(everything)) == list(range(1, 121, 2))
+    for k in (1, 7, 30, 59):
+        some = subject.index.search_dense(query, k, only, NEVER)
+        assert keys_of(some) == keys_of(everything)[:k]
+        assert not some.exhausted
+    assert subject.index.search_dense(query, 200, only, NEVER).exhausted

@@ -40,6 +40,10 @@ class Subject:
         self.spec = spec
         self.index: Index = under_test.store.open(spec)
 
+    @property
+    def tolerance(self) -> float:
+        return self.under_test.tolerance
+
     def settle(self) -> None:
         if self.under_test.settles:
             self.index.optimise()
@@ -105,3 +109,19 @@ def reference(entries: Sequence[IndexEntry]) -> MemoryIndex:
     index = MemoryIndex(dimensions=DIMENSIONS, lexical=LEXICAL)
     write(index, *entries)
     return index
+
+
+def same_dense(found: Candidates, expected: Candidates, subject: Subject) -> None:
+    """The same candidates in the same order, but for those whose scores the store cannot tell apart."""
+    scores = dict(zip(keys_of(expected), expected.scores.tolist(), strict=True))
+    assert sorted(keys_of(found)) == sorted(scores)
+    assert [scores[key] for key in keys_of(found)] == pytest.approx(expected.scores, abs=2 * subject.tolerance)
+    assert found.scores == pytest.approx(expected.scores, abs=subject.tolerance)
+    assert found.document_ids == [f"doc-{key}" for key in keys_of(found)]
+
+
+def same_lexical(found: Candidates, expected: Candidates, subject: Subject) -> None:
+    """The same candidates in the same order with the same scores."""
+    assert keys_of(found) == keys_of(expected)
+    assert found.document_ids == expected.document_ids
+    assert np.allclose(found.scores, expected.scores, rtol=subject.under_test.bm25_tolerance)

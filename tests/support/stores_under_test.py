@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 import qdrant_edge
 
+from embedhouse.domain.errors import IndexDamaged
 from embedhouse.indexes import qdrant
+from embedhouse.indexes.embedded import EmbeddedStore
 from embedhouse.indexes.memory import MemoryIndex
-from embedhouse.indexes.qdrant import QdrantEdgeIndex
 from embedhouse.ports import Index, IndexSpec, Store
 
 __all__ = ["GAPS", "MAKERS", "OWNER", "Maker", "StoreUnderTest"]
@@ -68,6 +69,10 @@ Maker = Callable[[Path], AbstractContextManager[StoreUnderTest]]
 class _KeptIndex(MemoryIndex):
     """Opened again, it still has everything."""
 
+    @property
+    def dimensions(self) -> int:
+        return self._dimensions
+
     def close(self) -> None:
         return
 
@@ -82,9 +87,11 @@ class MemoryStore:
         return name in self._indexes
 
     def open(self, spec: IndexSpec) -> Index:
-        if spec.name not in self._indexes:
-            self._indexes[spec.name] = _KeptIndex(dimensions=spec.dimensions, lexical=spec.lexical)
-        return self._indexes[spec.name]
+        made = _KeptIndex(dimensions=spec.dimensions, lexical=spec.lexical)
+        found = self._indexes.setdefault(spec.name, made)
+        if found.dimensions != spec.dimensions:
+            raise IndexDamaged(path=Path(spec.name), reason=f"it is of {found.dimensions} dimensions")
+        return found
 
     def drop(self, name: str) -> None:
         self._indexes.pop(name, None)
@@ -101,27 +108,6 @@ def _memory(folder: Path) -> Iterator[StoreUnderTest]:
 # ---- Embedded ----------------------------------------------------------------------------------------------------
 
 
-class FolderStore:
-    """Embedded indexes below one folder."""
-
-    def __init__(self, home: Path) -> None:
-        self._home = home
-
-    def exists(self, name: str) -> bool:
-        return (self._home / name).exists()
-
-    def open(self, spec: IndexSpec) -> Index:
-        return QdrantEdgeIndex.open(self._home / spec.name, dimensions=spec.dimensions, lexical=spec.lexical)
-
-    def drop(self, name: str) -> None:
-        import shutil
-
-        shutil.rmtree(self._home / name, ignore_errors=True)
-
-    def close(self) -> None:
-        return
-
-
 def _embedded(settles: bool) -> Maker:
     @contextmanager
     def make(folder: Path) -> Iterator[StoreUnderTest]:
@@ -130,7 +116,7 @@ def _embedded(settles: bool) -> Maker:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(qdrant, "_GRAPH_FROM_KB", 1)
             patch.setattr(qdrant, "_GRAPH", graph)
-            yield StoreUnderTest(store=FolderStore(folder), settles=settles)
+            yield StoreUnderTest(store=EmbeddedStore(folder), settles=settles)
 
     return make
 
