@@ -74,6 +74,7 @@ MEANINGS = {
     "prices": 'USD per million tokens of a model, `"PROVIDER:MODEL" = 0.02`, in place of the built-in table.',
     "budgets": "Money that may be spent: tables `[[budgets]]`.",
     "ledger_url": "The ledger: `postgresql://USER:PASSWORD@HOST/DATABASE`; empty: a file in the home.",
+    "ledger_pool": "Connections to a ledger on PostgreSQL that one process opens at most.",
     "store": "Where indexes of new collections are: a store of `stores`, a URL, or `embedded`.",
     "lexical_store": "The store that searches by words, where it is another one. Empty: the same.",
     "stores": "Servers that keep indexes: tables `[stores.NAME]`.",
@@ -148,6 +149,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     prices: dict[str, Annotated[float, Meta(ge=0)]] = {}
     budgets: tuple[Budget, ...] = ()
     ledger_url: str = ""
+    ledger_pool: Annotated[int, Meta(ge=2)] = 10
     store: _Text = EMBEDDED
     lexical_store: str = ""
     stores: dict[str, StoreSettings] = {}

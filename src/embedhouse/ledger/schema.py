@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import resources
 
 from sqlalchemy import Connection, Engine, inspect, text
@@ -27,6 +29,7 @@ _TYPES = {
         "blob": "BYTEA",
     },
 }
+_MIGRATING = 0x656D626564  # of the lock that whoever migrates holds: "embed"
 
 
 def migrations() -> list[tuple[int, str]]:
@@ -37,27 +40,31 @@ def migrations() -> list[tuple[int, str]]:
 
 
 def migrate(engine: Engine, place: str) -> None:
-    """Bring the database to the newest schema. `place` names it in the error LedgerTooNew."""
+    """Bring the database to the newest schema, one process at a time. Errors: LedgerTooNew, which names `place`."""
     known = migrations()
     with engine.connect() as connection:
-        applied = _applied(connection)
-    if max(applied, default=0) > known[-1][0]:
-        raise LedgerTooNew(path=place, found=max(applied), known=known[-1][0])
-    for number, sql in known:
-        if number not in applied:
-            _apply(engine, number, sql)
+        if _missing(connection, known, place):
+            with _alone(connection):
+                for number, sql in _missing(connection, known, place):  # another process may have been faster
+                    _apply(connection, number, sql)
 
 
 def check_version(engine: Engine, place: str) -> None:
     """Errors: LedgerTooNew; Conflict where it is older, and a process that may still use it holds it."""
-    known = {number for number, _ in migrations()}
     with engine.connect() as connection:
-        applied = _applied(connection)
-    if max(applied, default=0) > max(known):
-        raise LedgerTooNew(path=place, found=max(applied), known=max(known))
-    if known - applied:
+        missing = _missing(connection, migrations(), place)
+    if missing:
         reason = f"{place} is in use by an older Embedhouse. Stop that process, or start it anew with this version."
         raise Conflict(reason=reason)
+
+
+def _missing(connection: Connection, known: list[tuple[int, str]], place: str) -> list[tuple[int, str]]:
+    """The migrations to be applied, in order. Errors: LedgerTooNew."""
+    with connection.begin():
+        applied = _applied(connection)
+    if max(applied, default=0) > known[-1][0]:
+        raise LedgerTooNew(path=place, found=max(applied), known=known[-1][0])
+    return [(number, sql) for number, sql in known if number not in applied]
 
 
 def _applied(connection: Connection) -> set[int]:
@@ -66,11 +73,36 @@ def _applied(connection: Connection) -> set[int]:
     return set(connection.execute(text("SELECT number FROM schema_version")).scalars())
 
 
-def _apply(engine: Engine, number: int, sql: str) -> None:
-    types = _TYPES[engine.dialect.name]
-    with engine.begin() as connection:
+@contextmanager
+def _alone(connection: Connection) -> Iterator[None]:
+    """Nobody else migrates meanwhile. A file has one process that does."""
+    if connection.dialect.name != "postgresql":
+        yield
+        return
+    lock = {"lock": _MIGRATING}
+    with connection.begin():
+        # However long another process takes, and however large the tables are.
+        connection.execute(text("SELECT set_config('lock_timeout', '0', false)"))
+        connection.execute(text("SELECT set_config('statement_timeout', '0', false)"))
+        connection.execute(text("SELECT pg_advisory_lock(:lock)"), lock)
+    try:
+        yield
+    finally:
+        connection.invalidate()  # with its session go the lock and the settings
+
+
+def _apply(connection: Connection, number: int, sql: str) -> None:
+    with connection.begin():
         connection.execute(text("CREATE TABLE IF NOT EXISTS schema_version (number INTEGER PRIMARY KEY)"))
-        for statement in sql.format(**types).split(";"):
+        for statement in _in_dialect(sql, connection.dialect.name).split(";"):
             if statement.strip():
                 connection.execute(text(statement))
         connection.execute(text("INSERT INTO schema_version VALUES (:number)"), {"number": number})
+
+
+def _in_dialect(sql: str, dialect: str) -> str:
+    sql = sql.format(**_TYPES[dialect])
+    if dialect == "postgresql":
+        # Ordered by their bytes, as in SQLite, whatever the database's language: ids are paged in that order.
+        sql = re.sub(r"\bTEXT\b", 'TEXT COLLATE "C"', sql)
+    return sql

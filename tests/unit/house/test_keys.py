@@ -34,7 +34,7 @@ def test_create_makes_a_key_that_is_known_by_its_name(database: Database) -> Non
 
 def test_create_keeps_only_a_hash(database: Database) -> None:
     key = ApiKeys(database).create("alice").key
-    ledger = database.path.read_bytes() + Path(f"{database.path}-wal").read_bytes()
+    ledger = Path(database.name).read_bytes() + Path(f"{database.name}-wal").read_bytes()
     assert b"alice" in ledger
     assert key[8:].encode() not in ledger
 
