@@ -374,11 +374,14 @@ class TermStatistics(Protocol):
 
 
 class SourceItem(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing read from a source: a document, or the reason why it could not be read."""
+    """One thing read from a source: a document, or the reason why it could not be read. `id`: the document's, where
+    it is known although there is no document; `deleted`: the source says that it is gone."""
 
     document: Document | None = None
     error: EmbedhouseError | None = None
     source: str
+    id: str = ""
+    deleted: bool = False
 
 
 class Source(Protocol):

@@ -23,6 +23,8 @@ _TABLE: dict[type[e.EmbedhouseError], Status] = {
     e.NotFound: Status(404, 3),
     e.Conflict: Status(409, 4),
     e.UnreadableSource: Status(422, 5),
+    e.SourceUnavailable: Status(503, 5),
+    e.SourceUnauthorized: Status(502, 5),
     e.ModelError: Status(503, 6),
     e.ModelUnsupported: Status(422, 6),
     e.ProviderError: Status(502, 6),

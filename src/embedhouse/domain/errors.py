@@ -16,8 +16,12 @@ EmbedhouseError
 │   ├── CollectionExists
 │   ├── SpaceMismatch          vectors of two spaces would meet
 │   ├── SpaceFrozen            the provider changed its model under the same name
-│   └── HouseLocked            another process holds the folder
+│   ├── HouseLocked            another process holds the folder
+│   └── MassDeletion           a source says that most of its documents are gone
 ├── UnreadableSource           a file that cannot be read: damaged, encrypted, binary, malformed
+│   ├── SourceUnavailable      a database or broker: down, too slow, or cut off: may work later
+│   ├── SourceUnauthorized     no user or password, or a wrong one
+│   └── SourceRefused          a table, column, query or topic that is not there or cannot be used
 ├── ModelError
 │   ├── ModelDamaged           a file fails its hash or cannot be parsed
 │   ├── ModelUnsupported       an architecture, pooling or precision that we cannot run
@@ -78,6 +82,7 @@ __all__ = [
     "InvalidText",
     "InvalidVector",
     "LedgerTooNew",
+    "MassDeletion",
     "MissingExtra",
     "ModelDamaged",
     "ModelError",
@@ -92,6 +97,9 @@ __all__ = [
     "ProviderUnauthorized",
     "ProviderUnavailable",
     "ReadOnly",
+    "SourceRefused",
+    "SourceUnauthorized",
+    "SourceUnavailable",
     "SpaceFrozen",
     "SpaceMismatch",
     "StorageError",
@@ -238,10 +246,37 @@ class HouseLocked(Conflict):
     code = "house_locked"
 
 
+class MassDeletion(Conflict):
+    """Source {source}: {gone} of its {known} documents are gone from it, more than the share of {share} that may be
+    deleted at once, so none was. If they are meant to go, run `embedhouse sync {collection} --allow-mass-delete`; if
+    not, the source is not what it was."""
+
+    code = "mass_deletion"
+
+
 class UnreadableSource(EmbedhouseError):
     """{source}: {reason}."""
 
     code = "unreadable_source"
+
+
+class SourceUnavailable(UnreadableSource):
+    """Source {source} cannot be reached: {reason}. Nothing was deleted; the next run goes on where this one
+    stopped."""
+
+    code = "source_unavailable"
+
+
+class SourceUnauthorized(UnreadableSource):
+    """Source {source} does not accept the user or password: {reason}. Correct the variable {variable}."""
+
+    code = "source_unauthorized"
+
+
+class SourceRefused(UnreadableSource):
+    """Source {source} cannot be read: {reason}. {remedy}"""
+
+    code = "source_refused"
 
 
 class ModelError(EmbedhouseError):
