@@ -29,35 +29,35 @@ from embedhouse.domain.embeddings import Vectors
 from embedhouse.domain.errors import DiskFull, EmbedhouseError, HouseLocked, IndexDamaged, ReadOnly
 from embedhouse.domain.filters import Filter
 from embedhouse.domain.namespaces import DEFAULT_NAMESPACE, Namespaces
-from embedhouse.domain.scalars import flatten
 from embedhouse.indexes.analyzer import get_analyzer
-from embedhouse.indexes.filter_terms import metadata_terms
-from embedhouse.indexes.qdrant_filters import (
-    NAMESPACE,
-    RANGES,
-    TERMS,
-    Known,
-    condition_of,
-    has_path,
-    ranges_of,
-    within,
+from embedhouse.indexes.qdrant_edge_filters import EdgeConditions
+from embedhouse.indexes.qdrant_filters import NAMESPACE, RANGES, TERMS, Known, condition_of, has_path, ranges_of
+from embedhouse.indexes.qdrant_points import (
+    DENSE,
+    DOCUMENT,
+    GRAPH_DEGREE,
+    GRAPH_WIDTH,
+    QUANTILE,
+    SEARCH_WIDTH,
+    TEXT,
+    batches,
+    fetch_past_ties,
+    filterable,
+    payload_of,
+    query_terms,
+    unit,
 )
 from embedhouse.indexes.ranking import NOTHING_FOUND, check_entries, check_vector, ranked
 from embedhouse.ports import Candidates, Capabilities, IndexEntry, IndexInfo
 
 __all__ = ["QdrantEdgeIndex"]
 
-_DENSE = "dense"
-_TEXT = "t"
-_DOCUMENT = "d"
-# docs/decisions/graph-width.md: half these widths find only 96 % of the true ten nearest among alike texts.
-_GRAPH = engine.HnswIndexConfig(m=16, ef_construct=200, full_scan_threshold=10_000)
-_SEARCH_WIDTH = 256
+_CONDITIONS = EdgeConditions()
+_GRAPH = engine.HnswIndexConfig(m=GRAPH_DEGREE, ef_construct=GRAPH_WIDTH, full_scan_threshold=10_000)
 # The graph is built and walked over int8 copies, and what is found is scored again by the vectors themselves.
-_COPIES = engine.ScalarQuantizationConfig(engine.ScalarType.Int8, quantile=0.99, always_ram=True)
+_COPIES = engine.ScalarQuantizationConfig(engine.ScalarType.Int8, quantile=QUANTILE, always_ram=True)
 _BY_VECTORS = engine.QuantizationSearchParams(rescore=True)
 _GRAPH_FROM_KB = 2_000
-_TIE_ROOM = 16
 _BATCH = 500
 _PAGE = 1_000
 _MAX_FIELDS = 64
@@ -114,10 +114,10 @@ class QdrantEdgeIndex:
     ) -> None:
         """Apply deletes, then upserts, then whole-metadata replacements. Errors: InvalidVector, IndexDamaged."""
         check_entries(upserts, self._dimensions)
-        for some in _batches(deletes):
+        for some in batches(deletes, _BATCH):
             deadline.check("writing to the index")
             self._update(engine.UpdateOperation.delete_points(list(some)))
-        for some_entries in _batches(upserts):
+        for some_entries in batches(upserts, _BATCH):
             deadline.check("writing to the index")
             self._update(
                 engine.UpdateOperation.upsert_points([self._point(entry, namespace) for entry in some_entries])
@@ -131,20 +131,18 @@ class QdrantEdgeIndex:
         self._written = object()
 
     def _point(self, entry: IndexEntry, namespace: str) -> engine.Point:
-        text = " ".join(self._analyzer.terms(entry.text))
-        payload = {_DOCUMENT: entry.document_id, _TEXT: text, **self._filterable(entry.metadata)}
+        payload = payload_of(entry, self._analyzer)
+        self._index_ranges(payload)
         if namespace != DEFAULT_NAMESPACE:
             payload[NAMESPACE] = namespace
-        return engine.Point(entry.key, {_DENSE: entry.vector.tolist()}, payload)
+        return engine.Point(entry.key, {DENSE: entry.vector.tolist()}, payload)
 
-    def _filterable(self, metadata: Metadata) -> dict[str, Any]:
-        found = metadata_terms(flatten(metadata))
-        for name in found.ranges:
+    def _index_ranges(self, payload: dict[str, Any]) -> None:
+        for name in payload[RANGES]:
             field = f"{RANGES}.{name}"
             # Costs seconds in a large index, so there it waits for a filter that needs it.
             if field not in self._fields and self.info().count < _SMALL:
                 self._index_range(field)
-        return {TERMS: found.terms, RANGES: found.ranges}
 
     def _index_range(self, field: str) -> None:
         if len(self._fields) < _MAX_FIELDS:
@@ -153,13 +151,14 @@ class QdrantEdgeIndex:
             self._fields.add(field)
 
     def _replace_metadata(self, changes: dict[int, Metadata], deadline: Deadline) -> None:
-        for keys in _batches(list(changes)):
+        for keys in batches(list(changes), _BATCH):
             deadline.check("writing to the index")
             held: list[Any]
             with _engine_errors(self._folder):
                 held = list(self._shard.retrieve(list(keys), with_payload=False, with_vector=False))
             for record in held:
-                payload = self._filterable(changes[record.id])
+                payload = filterable(changes[record.id])
+                self._index_ranges(payload)
                 self._update(engine.UpdateOperation.set_payload([record.id], payload))
 
     def search_dense(
@@ -174,7 +173,7 @@ class QdrantEdgeIndex:
     ) -> Candidates:
         """The k entries of highest cosine: exact while there is no graph, else .993 to .999 of them."""
         check_vector(vector, self._dimensions, "of the query")
-        query = engine.Query.Nearest(vector.tolist(), _DENSE)
+        query = engine.Query.Nearest(vector.tolist(), DENSE)
         found = self._search(query, k, self._passing(filter, namespaces), deadline, documents=documents)
         return msgspec.structs.replace(found, scores=np.minimum(found.scores, np.float32(1.0)))
 
@@ -189,10 +188,10 @@ class QdrantEdgeIndex:
         documents: bool = True,
     ) -> Candidates:
         """The k entries of highest BM25; statistics are those of the whole index, not of the filter."""
-        terms = " ".join(dict.fromkeys(self._analyzer.terms(text)))
+        terms = query_terms(text, self._analyzer)
         if not terms:
             return NOTHING_FOUND
-        query = engine.TextQuery(_TEXT, terms, self._bm25)
+        query = engine.TextQuery(TEXT, terms, self._bm25)
         return self._search(query, k, self._passing(filter, namespaces), deadline, documents=documents)
 
     def dense_scores(
@@ -200,12 +199,12 @@ class QdrantEdgeIndex:
     ) -> dict[int, float]:
         """The exact cosine with `vector` of those keys that the index holds."""
         check_vector(vector, self._dimensions, "of the query")
-        query = engine.Query.Nearest(vector.tolist(), _DENSE)
+        query = engine.Query.Nearest(vector.tolist(), DENSE)
         exact = engine.SearchParams(exact=True)
         found: dict[int, float] = {}
-        for some in _batches(keys):
+        for some in batches(keys, _BATCH):
             deadline.check("scoring by meaning")
-            only = engine.Filter(must=[engine.HasIdCondition(set(some)), *within(namespaces)])
+            only = engine.Filter(must=[engine.HasIdCondition(set(some)), *_CONDITIONS.within(namespaces)])
             request = engine.QueryRequest(limit=len(some), query=query, filter=only, params=exact)
             scored: list[Any]
             with _engine_errors(self._folder):
@@ -217,7 +216,7 @@ class QdrantEdgeIndex:
         self, query: Any, k: int, condition: engine.Filter | None, deadline: Deadline, *, documents: bool
     ) -> Candidates:
         deadline.check("searching the index")
-        found, more = self._fetch(query, k, condition, deadline)
+        found, more = fetch_past_ties(lambda limit: self._query(query, limit, condition), k, deadline)
         if not found:
             return NOTHING_FOUND
         keys = np.fromiter((point.id for point in found), np.int64, len(found))
@@ -229,42 +228,34 @@ class QdrantEdgeIndex:
         """Read apart from the search, where the engine takes several times as long for it. A key that was deleted
         meanwhile is nobody's: the ledger does not know it either."""
         names: dict[int, str] = {}
-        for some in _batches(keys):
+        for some in batches(keys, _BATCH):
             records: list[Any]
             with _engine_errors(self._folder):
-                records = list(self._shard.retrieve(list(some), with_payload=[_DOCUMENT], with_vector=False))
-                names |= {record.id: record.payload[_DOCUMENT] for record in records}
+                records = list(self._shard.retrieve(list(some), with_payload=[DOCUMENT], with_vector=False))
+                names |= {record.id: record.payload[DOCUMENT] for record in records}
         return [names.get(key, "") for key in keys]
 
     def _passing(self, filter: Filter | None, namespaces: Namespaces) -> engine.Filter | None:
-        conditions = [*within(namespaces), *([] if filter is None else [self._condition(filter)])]
+        conditions = [*_CONDITIONS.within(namespaces), *([] if filter is None else [self._condition(filter)])]
         return engine.Filter(must=[*conditions]) if conditions else None
 
     def _condition(self, filter: Filter) -> engine.Filter:
         for path, field in ranges_of(filter):
-            if field not in self._fields and self._count(has_path(path)) >= _WORTH_INDEXING:
+            if field not in self._fields and self._count(has_path(path, _CONDITIONS)) >= _WORTH_INDEXING:
                 self._index_range(field)
-        return condition_of(filter, Known(self._fields, self._terms_from))
+        return condition_of(filter, Known(_CONDITIONS, self._fields, self._terms_from))
 
     def _count(self, condition: engine.Filter) -> int:
         with _engine_errors(self._folder):
             return self._shard.count(engine.CountRequest(exact=False, filter=condition))
 
-    def _fetch(
-        self, query: Any, k: int, condition: engine.Filter | None, deadline: Deadline
-    ) -> tuple[list[Any], bool]:
-        """The best points, and past the k-th as far as its score goes on: ties are broken by key, not by luck."""
-        limit = k + _TIE_ROOM
-        while True:
-            found: list[Any]
-            with _engine_errors(self._folder):
-                found = self._shard.query(_request(query, limit, condition))
-            if len(found) < limit or found[-1].score < found[k - 1].score:
-                return found, len(found) == limit
-            deadline.check("searching the index")
-            limit *= 4
+    def _query(self, query: Any, limit: int, condition: engine.Filter | None) -> Sequence[Any]:
+        found: list[Any]
+        with _engine_errors(self._folder):
+            found = self._shard.query(_request(query, limit, condition))
+        return found
 
-    def _terms_from(self, prefix: str) -> list[str]:
+    def _terms_from(self, path: str, prefix: str) -> list[str]:
         """The distinct terms that begin so. Listing them takes half a second for 60 000, so the last answer is kept
         until something is written."""
         # Read before the listing: a write that comes during it makes the answer old at once.
@@ -281,13 +272,11 @@ class QdrantEdgeIndex:
     def vectors(self, keys: Sequence[int], *, namespaces: Namespaces = None) -> dict[int, Vectors]:
         """The vectors of those keys that the index holds: L2-normalised, float16 precision as float32."""
         found: dict[int, Vectors] = {}
-        for some in _batches(keys):
+        for some in batches(keys, _BATCH):
             records: list[Any]
             with _engine_errors(self._folder):
-                records = list(self._shard.retrieve(list(some), with_payload=[NAMESPACE], with_vector=[_DENSE]))
-                found |= {
-                    record.id: _unit(record.vector[_DENSE]) for record in records if _is_in(record, namespaces)
-                }
+                records = list(self._shard.retrieve(list(some), with_payload=[NAMESPACE], with_vector=[DENSE]))
+                found |= {record.id: unit(record.vector[DENSE]) for record in records if _is_in(record, namespaces)}
         return found
 
     def keys(self) -> Iterator[int]:
@@ -338,12 +327,6 @@ def _is_in(record: Any, namespaces: Namespaces) -> bool:
     return namespaces is None or (record.payload or {}).get(NAMESPACE, DEFAULT_NAMESPACE) in namespaces
 
 
-def _unit(stored: list[float]) -> Vectors:
-    """A stored vector, brought back to length 1, from which float16 took it by up to 2e-4."""
-    vector = np.array(stored, np.float32)
-    return vector / np.linalg.norm(vector)
-
-
 def _config(dimensions: int) -> engine.EdgeConfig:
     dense = engine.EdgeVectorParams(
         size=dimensions,
@@ -352,7 +335,7 @@ def _config(dimensions: int) -> engine.EdgeConfig:
         quantization_config=_COPIES,
     )
     return engine.EdgeConfig(
-        vectors={_DENSE: dense},
+        vectors={DENSE: dense},
         hnsw_config=_GRAPH,
         optimizers=engine.EdgeOptimizersConfig(indexing_threshold=_GRAPH_FROM_KB),
     )
@@ -362,7 +345,7 @@ def _index_fields(shard: engine.EdgeShard) -> set[str]:
     """The indexed payload fields, once the three that searches need are among them."""
     fields = set(shard.info().payload_schema)
     needed: dict[str, engine.TextIndexParams | engine.KeywordIndexParams] = {
-        _TEXT: engine.TextIndexParams(
+        TEXT: engine.TextIndexParams(
             tokenizer=engine.TokenizerType.Whitespace, lowercase=False, scoring=True, enable_hnsw=False
         ),
         TERMS: engine.KeywordIndexParams(enable_hnsw=False),
@@ -379,12 +362,8 @@ def _request(query: Any, limit: int, condition: engine.Filter | None) -> engine.
         limit=limit,
         query=query,
         filter=condition,
-        params=engine.SearchParams(hnsw_ef=max(_SEARCH_WIDTH, limit), quantization=_BY_VECTORS),
+        params=engine.SearchParams(hnsw_ef=max(SEARCH_WIDTH, limit), quantization=_BY_VECTORS),
     )
-
-
-def _batches(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    return (items[start : start + _BATCH] for start in range(0, len(items), _BATCH))
 
 
 @contextmanager

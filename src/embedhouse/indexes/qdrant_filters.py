@@ -1,62 +1,85 @@
-"""Filters as conditions of the Qdrant engine over the fields that `filter_terms` writes."""
+"""Filters as conditions of Qdrant over the fields that `filter_terms` writes, for the embedded engine and for a
+server: the two build their conditions from types of their own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from typing import Generic, Protocol, TypeVar
 
 import msgspec
-from qdrant_edge import FieldCondition, IsEmptyCondition, MatchAny, MatchValue, RangeFloat
-from qdrant_edge import Filter as Condition
 
 from embedhouse.domain.filters import All, AnyOf, Compare, Exists, Filter, Membership, Not
-from embedhouse.domain.namespaces import DEFAULT_NAMESPACE, Namespaces
+from embedhouse.domain.namespaces import Namespaces
 from embedhouse.domain.scalars import instant_us, is_order, order_number
 from embedhouse.indexes.filter_terms import equality_term, exists_term, range_field, string_of, string_prefix
 
-__all__ = ["NAMESPACE", "RANGES", "TERMS", "Known", "condition_of", "has_path", "ranges_of", "within"]
+__all__ = ["NAMESPACE", "RANGES", "TERMS", "Conditions", "Known", "condition_of", "has_path", "ranges_of"]
 
 TERMS = "k"
 """The payload field with the metadata's terms."""
 RANGES = "r"
 """The payload field with an object: range field -> numbers."""
 NAMESPACE = "n"
-"""The payload field with the namespace; those of the default one have none."""
+"""The payload field with the namespace."""
+
+Condition = TypeVar("Condition")
 
 
-class Known(msgspec.Struct, frozen=True):
-    """What the index knows: which range fields are indexed, and the distinct terms that begin with a prefix."""
+class Conditions(Protocol[Condition]):
+    """How one of Qdrant's APIs writes a condition. Each part of `every` and `some` is a condition itself."""
 
+    def has_any(self, terms: Sequence[str]) -> Condition:
+        """One of TERMS is one of these."""
+        ...
+
+    def in_range(self, field: str, op: str, bound: float) -> Condition:
+        """One number of the field is `op` (gt, gte, lt, lte) the bound."""
+        ...
+
+    def every(self, parts: Sequence[Condition]) -> Condition:
+        """All of them; what no parts ask for, everything meets."""
+        ...
+
+    def some(self, parts: Sequence[Condition]) -> Condition:
+        """At least one of them."""
+        ...
+
+    def no(self, part: Condition) -> Condition:
+        """Everything else."""
+        ...
+
+    def within(self, namespaces: Namespaces) -> list[Condition]:
+        """The conditions, one or none, that an entry of one of these namespaces meets."""
+        ...
+
+
+class Known(msgspec.Struct, Generic[Condition], frozen=True):
+    """The API's conditions, and what the index knows: which range fields are indexed, and the distinct terms of a
+    path that begin with a prefix."""
+
+    conditions: Conditions[Condition]
     indexed: Container[str]
-    terms_from: Callable[[str], Iterable[str]]
+    terms_from: Callable[[str, str], Iterable[str]]
 
 
-def condition_of(filter: Filter, known: Known) -> Condition:
-    """The engine's condition that means exactly what the filter means."""
+def condition_of(filter: Filter, known: Known[Condition]) -> Condition:
+    """The condition that means exactly what the filter means."""
+    to = known.conditions
     match filter:
         case Compare(field, "eq", value):
-            return _has(equality_term(field, value))
+            return to.has_any([equality_term(field, value)])
         case Compare():
             return _ordered(filter, known)
         case Membership(field, values):
-            return _has_any([equality_term(field, value) for value in values])
+            return to.has_any([equality_term(field, value) for value in values])
         case Exists(field):
-            return has_path(field)
+            return has_path(field, to)
         case Not(inner):
-            return Condition(must_not=[condition_of(inner, known)])
+            return to.no(condition_of(inner, known))
         case All(parts):
-            return Condition(must=[condition_of(part, known) for part in parts])
+            return to.every([condition_of(part, known) for part in parts])
         case AnyOf(parts):
-            return Condition(should=[condition_of(part, known) for part in parts])
-
-
-def within(namespaces: Namespaces) -> list[Condition]:
-    """The conditions, one or none, that an entry of one of these namespaces meets."""
-    if namespaces is None:
-        return []
-    some: list[FieldCondition | IsEmptyCondition] = [FieldCondition(NAMESPACE, match=MatchAny(list(namespaces)))]
-    if DEFAULT_NAMESPACE in namespaces:
-        some.append(IsEmptyCondition(NAMESPACE))
-    return [Condition(should=[*some])]
+            return to.some([condition_of(part, known) for part in parts])
 
 
 def ranges_of(filter: Filter) -> Iterator[tuple[str, str]]:
@@ -75,17 +98,9 @@ def ranges_of(filter: Filter) -> Iterator[tuple[str, str]]:
             return
 
 
-def has_path(path: str) -> Condition:
+def has_path(path: str, conditions: Conditions[Condition]) -> Condition:
     """Everything whose metadata has the path."""
-    return _has(exists_term(path))
-
-
-def _has(term: str) -> Condition:
-    return Condition(must=[FieldCondition(TERMS, match=MatchValue(term))])
-
-
-def _has_any(terms: list[str]) -> Condition:
-    return Condition(must=[FieldCondition(TERMS, match=MatchAny(terms))])
+    return conditions.has_any([exists_term(path)])
 
 
 def _range_kind(bound: object) -> str:
@@ -99,14 +114,14 @@ def _range_path(path: str, kind: str) -> str:
     return f"{RANGES}.{range_field(path, kind)}"
 
 
-def _ordered(filter: Compare, known: Known) -> Condition:
-    path, bound = filter.field, filter.value
+def _ordered(filter: Compare, known: Known[Condition]) -> Condition:
+    path, bound, to = filter.field, filter.value, known.conditions
     kind = _range_kind(bound)
     if not kind:
-        terms = known.terms_from(string_prefix(path))
-        return _has_any([term for term in terms if is_order(string_of(term, path), filter.op, bound)])
+        terms = known.terms_from(path, string_prefix(path))
+        return to.has_any([term for term in terms if is_order(string_of(term, path), filter.op, bound)])
     number = float(instant_us(bound) or 0) if isinstance(bound, str) else order_number(bound or 0)
     name = _range_path(path, kind)
-    within = FieldCondition(name, range=RangeFloat(**{filter.op: number}))
+    within = to.in_range(name, filter.op, number)
     # Without an index the engine reads each payload: let it read only those that have the path.
-    return Condition(must=[within] if name in known.indexed else [has_path(path), within])
+    return within if name in known.indexed else to.every([has_path(path, to), within])
