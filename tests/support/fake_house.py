@@ -23,10 +23,10 @@ from embedhouse.models.parity import Parity
 from embedhouse.models.spaces import GuardedEmbedder, SpaceStates
 from embedhouse.models.store import ModelStore
 from embedhouse.settings import load_settings
-from embedhouse.wiring import open_index
 from embedhouse.wiring.caches import cache_choice, needed_by_indexes, open_cache
 from embedhouse.wiring.child import build_in_child
 from embedhouse.wiring.paths import ledger_path
+from embedhouse.wiring.stores import Stores
 
 DIMENSIONS = 16
 SPACE = Space(
@@ -100,7 +100,7 @@ def open_fake_house(home: Path, embedder: HashEmbedder | None = None, **given: o
         database=database,
         cache=cache,
         open_embedder=lambda choice: cached,
-        open_index=open_index,
+        open_store=Stores(settings, database).open,
         make_chunker=make_chunker,
         build_in_child=partial(build_in_child, cache=cache_choice(settings)),
         spaces=states,

@@ -24,9 +24,9 @@ from embedhouse.ports import Meter
 from embedhouse.settings import Settings, load_settings
 from embedhouse.spend.meter import SpendMeter
 from embedhouse.spend.prices import PriceTable
-from embedhouse.wiring import open_index
 from embedhouse.wiring.child import build_in_child
 from embedhouse.wiring.paths import cache_path, ledger_path
+from embedhouse.wiring.stores import Stores
 
 PROVIDER = "paid"
 USD_PER_TOKEN = 0.001
@@ -100,7 +100,7 @@ def open_paid_house(home: Path, clock: Callable[[], float] = time.time, **given:
         database=database,
         cache=cache,
         open_embedder=lambda choice: cached,
-        open_index=open_index,
+        open_store=Stores(settings, database).open,
         make_chunker=make_chunker,
         build_in_child=build_in_child,
     )

@@ -7,6 +7,7 @@ from typing import Literal, TypedDict
 import msgspec
 
 from embedhouse.domain.spaces import Role, Space
+from embedhouse.domain.stores import EMBEDDED
 
 __all__ = [
     "ChunkerName",
@@ -45,31 +46,42 @@ class LexicalSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Generation(msgspec.Struct, frozen=True, kw_only=True):
-    """One built index of a collection."""
+    """One built index of a collection.
+
+    `model` and `precision` are what the user asked for; `space` is what came of it. `store`: where the index is, a
+    store's name in the settings or its URL; `lexical_store`: where words are searched, empty for the same.
+    `index_name`: see ports.IndexSpec.
+    """
 
     id: int
     collection_id: int
     state: GenerationState
+    model: str
+    precision: str
     space: Space
     chunking: ChunkingSettings
     lexical: LexicalSettings
-    index_folder: str
+    store: str = EMBEDDED
+    lexical_store: str = ""
+    index_name: str = ""
+    created_at: float = 0.0
 
 
 class Collection(msgspec.Struct, frozen=True, kw_only=True):
-    """A named set of documents that is searched together. `model` is what the user asked for."""
+    """A named set of documents that is searched together. `revision` is another one after each change of its
+    generations."""
 
     id: int
     name: str
-    model: str
-    precision: str
     created_at: float
+    revision: int = 0
 
 
 class CollectionOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What a collection is made with. None: as the settings say, or as the collection is where it exists.
 
-    `prompts`: role -> text put in front of what is embedded, instead of the model's own.
+    `prompts`: role -> text put in front of what is embedded, instead of the model's own. `store`, `lexical_store`:
+    as in Generation.
     """
 
     model: str | None = None
@@ -78,6 +90,8 @@ class CollectionOptions(msgspec.Struct, frozen=True, kw_only=True):
     prompts: dict[Role, str] | None = None
     chunking: ChunkingSettings | None = None
     lexical: LexicalSettings | None = None
+    store: str | None = None
+    lexical_store: str | None = None
 
 
 class CollectionFields(TypedDict, total=False):
@@ -89,3 +103,5 @@ class CollectionFields(TypedDict, total=False):
     prompts: dict[Role, str] | None
     chunking: ChunkingSettings | None
     lexical: LexicalSettings | None
+    store: str | None
+    lexical_store: str | None

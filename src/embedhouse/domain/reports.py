@@ -10,6 +10,7 @@ from embedhouse.domain.collections import ChunkingSettings, GenerationState, Lex
 from embedhouse.domain.documents import Metadata
 from embedhouse.domain.spaces import Role
 from embedhouse.domain.spending import BudgetUse
+from embedhouse.domain.stores import EMBEDDED
 
 __all__ = [
     "CACHE_COUNTERS",
@@ -105,7 +106,8 @@ class IndexPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CollectionInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A collection as it is now. `prompts`: what is put in front of a text of each role; none where it is empty."""
+    """A collection as it is now. `prompts`: what is put in front of a text of each role; none where it is empty.
+    `store`: where its index is; `lexical_store`: where words are searched, empty for the same."""
 
     name: str
     model: str
@@ -120,6 +122,8 @@ class CollectionInfo(msgspec.Struct, frozen=True, kw_only=True):
     state: GenerationState
     chunking: ChunkingSettings
     lexical: LexicalSettings
+    store: str = EMBEDDED
+    lexical_store: str = ""
     created_at: str
 
 

@@ -16,7 +16,7 @@ from embedhouse.domain.models import attributed, attribution
 from embedhouse.ledger.changes import EVERYTHING, Logged
 
 if TYPE_CHECKING:
-    from embedhouse.house.shelf import OpenCollection
+    from embedhouse.house.open_collection import OpenCollection
 
 __all__ = ["BackgroundIndexing"]
 
@@ -111,10 +111,12 @@ class BackgroundIndexing:
             with attributed(caller=work.caller, collection=name, request_id=work.request_id):
                 while work.ranges:
                     opened.finish(work.ranges[0], self._stopping)
+                    opened.finish_others(work.ranges[0], self._stopping)
                     work.ranges.pop(0)
             if not self._waits(opened):
                 with attributed(collection=name):  # what nobody waits for any more
                     opened.finish(EVERYTHING, self._stopping)
+                    opened.finish_others(EVERYTHING, self._stopping)
         except Cancelled:
             return
         except BudgetExceeded as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Unpack, get_args
@@ -26,7 +25,7 @@ from embedhouse.domain.reports import CollectionInfo, Progress
 from embedhouse.domain.spaces import Role
 from embedhouse.house.shelf import Shelf
 from embedhouse.indexing.compaction import compact
-from embedhouse.indexing.open_generation import OpenGeneration, new_index_folder, readable_tokens
+from embedhouse.indexing.open_generation import OpenGeneration, readable_tokens
 from embedhouse.ledger import collections
 from embedhouse.ports import Embedder
 from embedhouse.settings import Settings
@@ -82,12 +81,13 @@ class Collections:
     def delete(self, name: str, *, deadline: Deadline | None = None) -> None:
         """Delete a collection with its documents and index. Errors: UnknownCollection."""
         opened = self._shelf.get(name)
+        names = {served.opened.generation.id: served.opened.current_name() for served in opened.served}
         with self._database.write() as ledger:
             collections.delete_collection(ledger, opened.collection.id)
         self._shelf.take_off(opened)
-        for each in opened.generations:
-            each.close()
-            shutil.rmtree(self._shelf.parts.home / "indexes" / str(each.generation.id), ignore_errors=True)
+        for served in opened.served:
+            served.opened.close()
+            served.opened.store.drop(names[served.opened.generation.id])
 
     def compact(
         self,
@@ -99,10 +99,10 @@ class Collections:
         """Build the collection's index anew beside the one that answers, in a child process, and swap it in."""
         opened = self._shelf.get(name)
         tell = progress or (lambda _: None)
-        for generation, indexer in zip(opened.generations, opened.indexers, strict=True):
+        for served in opened.served:
             tell(Progress(stage="compact", done=0, total=None, unit="indexes"))
             with attributed(collection=name):
-                compact(generation, indexer, deadline or Deadline.never())
+                compact(served.opened, served.indexer, deadline or Deadline.never())
             tell(Progress(stage="compact", done=1, total=1, unit="indexes"))
 
     def draft(self, name: str, options: CollectionOptions) -> Sequence[OpenGeneration]:
@@ -112,19 +112,19 @@ class Collections:
             self._check_agrees(name, options)
         except UnknownCollection:
             choice = self._choice(name, options)
-            made = Collection(id=0, name=name, model=choice.model, precision=choice.precision, created_at=0.0)
-            first = self._first_generation(0, self._shelf.parts.open_embedder(choice), options)
+            made = Collection(id=0, name=name, created_at=0.0)
+            first = self._first_generation(choice, self._shelf.parts.open_embedder(choice), options)
             return [OpenGeneration(self._shelf.parts, made, first)]
-        return self._shelf.get(name).generations
+        return self._shelf.get(name).now_written()[1]
 
     def _create(self, name: str, options: CollectionOptions) -> CollectionInfo:
         choice = self._choice(name, options)
         embedder = self._shelf.parts.open_embedder(choice)
+        first = self._first_generation(choice, embedder, options)
+        self._shelf.parts.open_store(first.store, first.lexical_store)  # before anything is made
         with self._database.write() as ledger:
-            collection_id = collections.add_collection(ledger, name, choice.model, choice.precision)
-            generation = self._first_generation(collection_id, embedder, options)
-            generation_id = collections.add_generation(ledger, generation)
-            collections.set_index_folder(ledger, generation_id, new_index_folder(generation_id))
+            collection_id = collections.add_collection(ledger, name)
+            collections.add_generation(ledger, msgspec.structs.replace(first, collection_id=collection_id))
         return self.get(name)
 
     def _choice(self, name: str, options: CollectionOptions) -> ModelChoice:
@@ -141,7 +141,7 @@ class Collections:
             prompts=_pairs(options.prompts),
         )
 
-    def _first_generation(self, collection_id: int, embedder: Embedder, options: CollectionOptions) -> Generation:
+    def _first_generation(self, choice: ModelChoice, embedder: Embedder, options: CollectionOptions) -> Generation:
         chunking = options.chunking or ChunkingSettings(
             chunker=self._settings.chunker,
             max_tokens=self._settings.chunk_tokens,
@@ -150,12 +150,15 @@ class Collections:
         )
         return Generation(
             id=0,
-            collection_id=collection_id,
+            collection_id=0,
             state="live",
+            model=choice.model,
+            precision=choice.precision,
             space=embedder.space,
             chunking=fit_to_window(chunking, readable_tokens(embedder)),
             lexical=options.lexical or LexicalSettings(),
-            index_folder="",
+            store=options.store or self._settings.store,
+            lexical_store=self._settings.lexical_store if options.lexical_store is None else options.lexical_store,
         )
 
     def _check_agrees(self, name: str, options: CollectionOptions) -> None:
@@ -164,13 +167,15 @@ class Collections:
             collection = collections.collection_named(ledger, name)
             generation = collections.live_generation(ledger, collection.id)
         if options.model or options.precision or options.dimensions or options.prompts is not None:
-            found = self._opened_like(collection, generation, options).space
+            found = self._opened_like(generation, options).space
             if not found.searchable_with(generation.space):
                 expected = generation.space.describe()
                 raise SpaceMismatch(collection=name, expected=expected, found=found.describe())
         for what, given, existing in (
             ("chunking", options.chunking, generation.chunking),
             ("lexical", options.lexical, generation.lexical),
+            ("store", options.store, generation.store),
+            ("lexical_store", options.lexical_store, generation.lexical_store),
         ):
             if given is not None and given != existing:
                 raise Conflict(
@@ -178,12 +183,12 @@ class Collections:
                     "index into a new collection."
                 )
 
-    def _opened_like(self, collection: Collection, generation: Generation, options: CollectionOptions) -> Embedder:
+    def _opened_like(self, generation: Generation, options: CollectionOptions) -> Embedder:
         """The model that the options ask for, like the collection's in what they leave open."""
         space = generation.space
         choice = ModelChoice(
-            model=options.model or collection.model,
-            precision=options.precision or collection.precision,
+            model=options.model or generation.model,
+            precision=options.precision or generation.precision,
             dimensions=options.dimensions or space.dimensions,
             prompts=space.prompts if options.prompts is None else _pairs(options.prompts),
         )
@@ -214,7 +219,7 @@ def iso_time(seconds: float) -> str:
 def _info(collection: Collection, generation: Generation, counts: collections.Counts) -> CollectionInfo:
     return CollectionInfo(
         name=collection.name,
-        model=collection.model,
+        model=generation.model,
         precision=generation.space.precision,
         dimensions=generation.space.dimensions,
         space=generation.space.fingerprint,
@@ -222,6 +227,8 @@ def _info(collection: Collection, generation: Generation, counts: collections.Co
         state=generation.state,
         chunking=generation.chunking,
         lexical=generation.lexical,
+        store=generation.store,
+        lexical_store=generation.lexical_store,
         created_at=iso_time(collection.created_at),
         **msgspec.structs.asdict(counts),
     )

@@ -11,15 +11,20 @@ import numpy as np
 from embedhouse.chunking.document_vectors import centroid_of_largest_cluster, mean_vector
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.documents import Document, Metadata, check_length
+from embedhouse.domain.embeddings import Vectors
 from embedhouse.domain.errors import InvalidInput, TooLarge, UnknownDocument
 from embedhouse.domain.filters import Filter, matches, parse_filter
 from embedhouse.domain.models import attributed
 from embedhouse.domain.reports import DocumentPage, DocumentView, Failure, Wait, WriteReport
 from embedhouse.house.collections import iso_time
-from embedhouse.house.shelf import OpenCollection, Shelf
+from embedhouse.house.open_collection import OpenCollection
+from embedhouse.house.shelf import Shelf
+from embedhouse.indexing.indexer import Drained
+from embedhouse.indexing.open_generation import OpenGeneration
 from embedhouse.ledger import changes, chunks, documents
 from embedhouse.ledger.changes import Logged
 from embedhouse.ledger.documents import StoredDocument
+from embedhouse.ports import Index
 
 __all__ = ["Documents"]
 
@@ -73,7 +78,7 @@ class Documents:
             merged = stored.document.metadata | metadata
             metadata = {key: value for key, value in merged.items() if value is not None}
         logged = opened.writer.set_metadata(stored.pk, id, metadata)
-        opened.finish(logged, deadline or Deadline.never())
+        self._finish(opened, logged, deadline or Deadline.never())
 
     def delete(
         self,
@@ -96,7 +101,7 @@ class Documents:
             only = parse_filter(filter or {})
             pks = [stored.pk for stored in self._matching(opened, only, "", deadline)]
         for logged in opened.writer.delete(pks):
-            opened.finish(logged, deadline)
+            self._finish(opened, logged, deadline)
         return len(pks)
 
     def get(self, collection: str, id: str, *, deadline: Deadline | None = None) -> DocumentView:
@@ -136,9 +141,12 @@ class Documents:
         """A document's own vector: the mean of its chunks, or the centroid of their largest cluster."""
         opened = self._shelf.get(collection)
         stored = self._stored(opened, id)
-        with self._database.read() as ledger:
-            keys = chunks.keys_of(ledger, opened.live.generation.id, [stored.pk])
-        found = opened.ask(lambda index: index.vectors(keys), deadline or Deadline.never())
+
+        def vectors(live: OpenGeneration, index: Index) -> dict[int, Vectors]:
+            with self._database.read() as ledger:
+                return index.vectors(chunks.keys_of(ledger, live.generation.id, [stored.pk]))
+
+        found = opened.ask(vectors, deadline or Deadline.never())
         if not found:
             raise InvalidInput(reason=f"Document {id!r} has no indexed chunk yet.")
         rows = np.stack([found[key] for key in sorted(found)])
@@ -147,15 +155,13 @@ class Documents:
 
     def _unfinished(self, opened: OpenCollection, batch: Sequence[Document]) -> Sequence[Logged]:
         """What earlier writes of these documents logged and an index has not seen: a full disk, say, stopped it."""
-        found: Sequence[Logged] = []
+        generation_id = opened.live.generation.id
         with self._database.read() as ledger:
-            for each in opened.generations:
-                if changes.pending_count(ledger, each.generation.id):
-                    ids = [document.id for document in batch]
-                    known = documents.known_documents(ledger, opened.collection.id, ids)
-                    keys = chunks.keys_of(ledger, each.generation.id, [one.pk for one in known.values()])
-                    found = [*found, *changes.unseen(ledger, each.generation.id, keys)]
-        return found
+            if not changes.pending_count(ledger, generation_id):
+                return []
+            known = documents.known_documents(ledger, opened.collection.id, [document.id for document in batch])
+            keys = chunks.keys_of(ledger, generation_id, [one.pk for one in known.values()])
+            return changes.unseen(ledger, generation_id, keys)
 
     def _fitting(self, batch: Sequence[Document]) -> tuple[Sequence[Document], Sequence[Failure]]:
         fitting, too_long = [], []
@@ -176,12 +182,15 @@ class Documents:
             pending = report.chunks
             self._shelf.background.submit(opened, logged)
             return msgspec.structs.replace(report, pending_chunks=pending)
+        drained = self._finish(opened, logged, deadline)
+        return msgspec.structs.replace(report, tokens=drained.tokens, cached_chunks=drained.cached_chunks)
+
+    def _finish(self, opened: OpenCollection, logged: Logged, deadline: Deadline) -> Drained:
+        """Wait for the index that answers; those that do not get the write soon."""
         drained = opened.finish(logged, deadline)
-        return msgspec.structs.replace(
-            report,
-            tokens=sum(each.tokens for each in drained),
-            cached_chunks=sum(each.cached_chunks for each in drained),
-        )
+        if opened.has_others:
+            self._shelf.background.submit(opened, logged)
+        return drained
 
     def _stored(self, opened: OpenCollection, id: str) -> StoredDocument:
         with self._database.read() as ledger:

@@ -15,8 +15,10 @@ import msgspec
 
 from embedhouse.domain.collections import CollectionOptions
 from embedhouse.domain.deadline import Deadline
+from embedhouse.domain.exports import ExportReport
 from embedhouse.domain.hits import FusionSettings, Mode
 from embedhouse.domain.models import attributed, attribution, new_request_id
+from embedhouse.domain.namespaces import Namespaces
 from embedhouse.domain.reports import (
     CACHE_COUNTERS,
     CacheStatus,
@@ -26,20 +28,25 @@ from embedhouse.domain.reports import (
     IndexReport,
     Progress,
 )
+from embedhouse.domain.stores import EMBEDDED
 from embedhouse.domain.threads import ContextThreads
 from embedhouse.evaluation.scoring import Evaluation
+from embedhouse.exports.target import ExportTarget
 from embedhouse.house.collections import Collections
 from embedhouse.house.documents import Documents
 from embedhouse.house.evaluation import Evaluating
+from embedhouse.house.exporting import Exporting, Importing
 from embedhouse.house.keys import ApiKeys
 from embedhouse.house.models import Models
+from embedhouse.house.open_collection import OpenCollection
 from embedhouse.house.planning import priced_plan
 from embedhouse.house.search import Search
-from embedhouse.house.shelf import OpenCollection, Shelf
+from embedhouse.house.shelf import Shelf
 from embedhouse.house.spaces import Spaces
 from embedhouse.house.usage import Usage
 from embedhouse.indexing.compaction import compact, is_due
 from embedhouse.indexing.ingest import Ingest, Ingested
+from embedhouse.indexing.open_generation import OpenGeneration
 from embedhouse.indexing.parts import Parts
 from embedhouse.indexing.plan import Planning
 from embedhouse.ledger import documents
@@ -134,6 +141,51 @@ class House:
         gone = self._gone(generations[0].collection.id, paths, frozenset(planned.ids)) if prune else []
         return msgspec.structs.replace(plan, deleted=len(gone))
 
+    def export(
+        self,
+        collection: str,
+        to: Path | str,
+        *,
+        namespaces: Namespaces = None,
+        overwrite: bool = False,
+        progress: Callable[[Progress], None] | None = None,
+        deadline: Deadline | None = None,
+    ) -> ExportReport:
+        """Write documents, chunks and vectors as Parquet: into a folder that `import_` reads, or, where `to` ends in
+        `.parquet`, chunks into one file. What is written is the collection at one moment; writes go on meanwhile.
+
+        Errors: UnknownCollection, Conflict for what is there already, MissingExtra, those of the disk.
+        """
+        target = ExportTarget(to, overwrite=overwrite)
+        within = deadline or Deadline.never()
+        return Exporting(self._shelf, collection, target, namespaces, within).run(progress or (lambda _: None))
+
+    def import_(
+        self,
+        folder: Path | str,
+        collection: str | None = None,
+        *,
+        model: str | None = None,
+        progress: Callable[[Progress], None] | None = None,
+        deadline: Deadline | None = None,
+    ) -> IndexReport:
+        """Read an export into a collection of its name, or another: made if it is not there. Vectors go into the
+        vector cache, and the index is built from it. `model`: where the model is on this machine, if not where it
+        was. Stopped anywhere, the next run goes on.
+
+        Errors: UnreadableSource for a folder that is damaged or no export, SpaceMismatch, Conflict for a collection
+        that is cut in another way, MissingExtra, those of the model and the disk.
+        """
+        started = time.perf_counter()
+        tell, within = progress or (lambda _: None), deadline or Deadline.never()
+        importing = Importing(self._shelf, self.collections, Path(folder), self.settings.cache)
+        opened = importing.open(collection, model, tell, within)
+        name = opened.collection.name
+        with attributed(collection=name, request_id=attribution().request_id or new_request_id()):
+            done = self._ingest(opened, [importing.source], tell, within)
+            self._compact_if_due(opened, tell, within)
+        return self._report(name, done, 0, time.perf_counter() - started, [])
+
     def evaluate(
         self,
         collection: str,
@@ -225,8 +277,12 @@ class House:
         deadline: Deadline,
     ) -> Ingested:
         pending = self.collections.get(opened.collection.name).pending_chunks
-        ingest = Ingest(opened.writer, opened.indexers, tell, pending_before=pending)
-        return ingest.run(sources, deadline)
+        ingest = Ingest(opened.writer, lambda: opened.live_indexer, tell, pending_before=pending)
+        try:
+            return ingest.run(sources, deadline)
+        finally:
+            if opened.has_others:
+                self._shelf.background.submit(opened, EVERYTHING)
 
     def _prune(
         self, opened: OpenCollection, paths: Sequence[Path | str], kept: frozenset[str], deadline: Deadline
@@ -245,14 +301,17 @@ class House:
         return gone
 
     def _compact_if_due(self, opened: OpenCollection, tell: Callable[[Progress], None], deadline: Deadline) -> None:
-        for generation, indexer in zip(opened.generations, opened.indexers, strict=True):
-            if is_due(generation) and self._has_room_for(generation.parts.home):
-                tell(Progress(stage="compact", done=0, total=None, unit="indexes"))
-                compact(generation, indexer, deadline)
+        serving = opened.serving
+        if is_due(serving.opened) and self._has_room_for(serving.opened):
+            tell(Progress(stage="compact", done=0, total=None, unit="indexes"))
+            compact(serving.opened, serving.indexer, deadline)
 
     @staticmethod
-    def _has_room_for(home: Path) -> bool:
+    def _has_room_for(opened: OpenGeneration) -> bool:
         """Whether a second index fits beside the first; without it searches are slower, not wrong."""
+        if opened.generation.store != EMBEDDED:
+            return True
+        home = opened.parts.home
         size = sum(path.stat().st_size for path in (home / "indexes").rglob("*") if path.is_file())
         return shutil.disk_usage(home).free > 2 * size
 

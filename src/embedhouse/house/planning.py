@@ -28,7 +28,7 @@ def priced_plan(
     """The plan with its price from the table, and its time from what work with this model took before. With nothing
     to embed both are 0."""
     opened = generations[0]
-    provider, model = prices.account(opened.collection.model, opened.embedder.space)
+    provider, model = prices.account(opened.generation.model, opened.embedder.space)
     counts = {
         name: value
         for name, value in msgspec.structs.asdict(planned).items()

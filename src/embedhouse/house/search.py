@@ -16,8 +16,10 @@ from embedhouse.domain.models import attributed
 from embedhouse.domain.reports import SimilarPair
 from embedhouse.house.lazy_embedder import LazyEmbedder
 from embedhouse.house.ledger_reader import LedgerReader
-from embedhouse.house.shelf import OpenCollection, Shelf
+from embedhouse.house.open_collection import OpenCollection
+from embedhouse.house.shelf import Shelf
 from embedhouse.indexes.analyzer import get_analyzer
+from embedhouse.indexing.open_generation import OpenGeneration
 from embedhouse.ledger import documents
 from embedhouse.ports import Index
 from embedhouse.search.near_duplicates import near_duplicates
@@ -98,22 +100,22 @@ class Search:
     def _ask(self, collection: str, question: Callable[[SearchParts], Result], deadline: Deadline) -> Result:
         opened = self._shelf.get(collection)
 
-        def answer(index: Index) -> Result:
+        def answer(live: OpenGeneration, index: Index) -> Result:
             with self._shelf.parts.database.read() as ledger:
-                return question(self._parts(opened, index, ledger))
+                return question(self._parts(live, index, ledger))
 
         with attributed(collection=opened.collection.name):
             return opened.ask(answer, deadline)
 
-    def _parts(self, opened: OpenCollection, index: Index, ledger: Connection) -> SearchParts:
-        reader = LedgerReader(ledger, opened.live.generation.id)
+    def _parts(self, opened: OpenGeneration, index: Index, ledger: Connection) -> SearchParts:
+        reader = LedgerReader(ledger, opened.generation.id)
         return SearchParts(
             collection=opened.collection.name,
             index=index,
-            embedder=LazyEmbedder(opened.live),
+            embedder=LazyEmbedder(opened),
             chunks=reader,
             background=reader,
-            analyzer=get_analyzer(opened.live.generation.lexical.analyzer),
+            analyzer=get_analyzer(opened.generation.lexical.analyzer),
             executor=self._executor,
         )
 

@@ -95,8 +95,8 @@ class Spaces:
                     space = generation.space
                     if not space.weights_sha256:
                         yield ModelChoice(
-                            model=collection.model,
-                            precision=collection.precision,
+                            model=generation.model,
+                            precision=generation.precision,
                             dimensions=space.dimensions,
                             prompts=space.prompts,
                         )

@@ -17,7 +17,7 @@ Options = TypeVar("Options", bound=msgspec.Struct)
 
 def object_name(owner: str, name: str) -> str:
     """What an index is called on a server that other houses use as well: `owner` is the house's id, `name` that of
-    an IndexSpec. Lower-case letters, digits and `_`, at most 48 characters, and always the same for the same two."""
+    an IndexSpec. Lower-case letters, digits and `_`, at most 48 characters; always the same for the same two."""
     plain = re.sub(r"[^a-z0-9]+", "_", name.removeprefix("indexes/").lower()).strip("_")
     return f"embedhouse_{owner}_{plain}"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -14,12 +13,12 @@ from embedhouse.domain.documents import StoredChunk
 from embedhouse.domain.spaces import Space
 from embedhouse.indexing.indexer import Indexer, index_entry
 from embedhouse.indexing.old_vectors import read_vectors, write_vectors
-from embedhouse.indexing.open_generation import OpenGeneration, new_index_folder
-from embedhouse.indexing.parts import BuildSpec, RebuildableIndex
+from embedhouse.indexing.open_generation import OpenGeneration
+from embedhouse.indexing.parts import BuildSpec
 from embedhouse.ledger import changes, chunks, collections
 from embedhouse.ledger.changes import Change
 from embedhouse.ledger.database import Database
-from embedhouse.ports import IndexEntry, VectorCache
+from embedhouse.ports import Index, IndexEntry, VectorCache
 
 __all__ = ["add_to_index", "build_index", "compact", "is_due"]
 
@@ -38,11 +37,15 @@ def is_due(opened: OpenGeneration) -> bool:
 
 def compact(opened: OpenGeneration, indexer: Indexer, deadline: Deadline) -> None:
     """Build the generation's index again in a child process while this one goes on answering and writing, bring
-    it up to date with what was written meanwhile, and swap it in. Killed anywhere, the old index stays."""
+    it up to date with what was written meanwhile, and swap it in. Killed anywhere, the old index stays. One on a
+    server is optimised where it is."""
     # Borrowed all the while: an index that is opened again forgets what is kept for the one beside it.
-    with opened.slot.borrow():
+    with opened.slot.borrow() as index:
         indexer.drain(deadline)
-        _build_beside(opened)
+        if index.capabilities.remote:
+            index.optimise()
+        else:
+            _build_beside(opened)
     indexer.drain(deadline)
 
 
@@ -51,15 +54,15 @@ def _build_beside(opened: OpenGeneration) -> None:
     with database.write() as ledger:
         start = changes.last_seq(ledger)
         collections.set_keep_changes_after(ledger, generation_id, start)
-    folder = new_index_folder(generation_id)
-    spec = BuildSpec(home=str(opened.parts.home), generation_id=generation_id, folder=folder)
+    name = collections.new_index_name(generation_id)
+    spec = BuildSpec(home=str(opened.parts.home), generation_id=generation_id, name=name)
     try:
         uncached = opened.parts.build_in_child(spec)
         if len(uncached) >= _MIN_UNOPTIMISED:  # the graph must have them
             uncached = _build_on_from_the_old(opened, spec, uncached)
-        _hand_over(opened, folder, start, uncached)
+        _hand_over(opened, name, start, uncached)
     except BaseException:
-        shutil.rmtree(opened.parts.home / folder, ignore_errors=True)
+        opened.store.drop(name)
         with database.write() as ledger:
             collections.set_keep_changes_after(ledger, generation_id, None)
         raise
@@ -68,18 +71,18 @@ def _build_beside(opened: OpenGeneration) -> None:
 def _build_on_from_the_old(opened: OpenGeneration, spec: BuildSpec, keys: Sequence[int]) -> list[int]:
     """Let a second child add vectors of the old index, where the cache has lost many or never kept any. The keys
     of what neither has."""
-    name = f"{spec.folder}.vectors"
-    path = opened.parts.home / name
+    file = f"{spec.name}.vectors"
+    path = opened.parts.home / file
     try:
         with opened.slot.borrow() as old:
             missing = write_vectors(path, old, keys, opened.generation.space.dimensions)
-        opened.parts.build_in_child(msgspec.structs.replace(spec, vectors_file=name))
+        opened.parts.build_in_child(msgspec.structs.replace(spec, vectors_file=file))
     finally:
         path.unlink(missing_ok=True)
     return sorted(missing)
 
 
-def add_to_index(database: Database, generation_id: int, index: RebuildableIndex, vectors_file: Path) -> None:
+def add_to_index(database: Database, generation_id: int, index: Index, vectors_file: Path) -> None:
     """The second child's work: those current chunks whose vectors are in the file, then the graph again."""
     with database.read() as ledger:
         dimensions = collections.generation(ledger, generation_id).space.dimensions
@@ -91,7 +94,7 @@ def add_to_index(database: Database, generation_id: int, index: RebuildableIndex
     index.flush()
 
 
-def build_index(database: Database, cache: VectorCache, generation_id: int, index: RebuildableIndex) -> list[int]:
+def build_index(database: Database, cache: VectorCache, generation_id: int, index: Index) -> list[int]:
     """The child's work: every current chunk whose vector is cached, then the graph. Returns the keys of the
     others. Reads the ledger as it stood at one moment."""
     uncached: list[int] = []
@@ -107,20 +110,19 @@ def build_index(database: Database, cache: VectorCache, generation_id: int, inde
     return uncached
 
 
-def _hand_over(opened: OpenGeneration, folder: str, start: int, uncached: Sequence[int]) -> None:
-    path = opened.parts.home / folder
+def _hand_over(opened: OpenGeneration, name: str, start: int, uncached: Sequence[int]) -> None:
     with opened.lock:  # writers wait from here on; searches do not
-        index = opened.open_index(path)
+        index = opened.open_index(name)
         for at in range(0, len(uncached), _ENTRIES_PER_WRITE):
             _copy(opened, index, uncached[at : at + _ENTRIES_PER_WRITE])
         while batch := _changes(opened, start):
             _copy(opened, index, sorted({change.chunk_key for change in batch}))
             start = batch[-1].seq
         index.flush()
-        opened.move_to(index, folder)
+        opened.move_to(index, name)
 
 
-def _copy(opened: OpenGeneration, index: RebuildableIndex, keys: Sequence[int]) -> None:
+def _copy(opened: OpenGeneration, index: Index, keys: Sequence[int]) -> None:
     """Make these chunks in the new index what they are in the ledger, with vectors from the old index. One that
     the old index does not have either is still pending in the log."""
     with opened.parts.database.read() as ledger:

@@ -21,7 +21,7 @@ from embedhouse.ledger.chunks import NewChunk
 from embedhouse.ledger.database import Database
 from embedhouse.ledger.documents import KnownDocument
 
-__all__ = ["Compared", "Comparison", "Prepared", "as_json", "stored_diff"]
+__all__ = ["Compared", "Comparison", "Prepared", "as_json", "cut_document", "stored_diff"]
 
 _MAX_ID_CHARACTERS = 1024
 
@@ -65,11 +65,24 @@ class Comparison:
                 prepared.append(self.prepare(document, content_hash, known.get(document.id)))
         return Compared(prepared=prepared, unchanged=len(good) - len(prepared), failures=failures)
 
+    def rechecked(self, ledger: Connection, prepared: Sequence[Prepared]) -> list[Prepared]:
+        """The same, prepared again where another writer changed the document in the meantime."""
+        ids = [item.document.id for item in prepared]
+        known = documents.known_documents(ledger, self._collection_id, ids)
+        return [
+            item
+            if item.known == known.get(item.document.id)
+            else self.prepare(item.document, item.content_hash, known.get(item.document.id))
+            for item in prepared
+        ]
+
     def prepare(self, document: Document, content_hash: bytes, known: KnownDocument | None) -> Prepared:
         """The document, cut where its text is another than the ledger's."""
         if known is not None and known.content_hash == content_hash:
             return Prepared(document, content_hash, known, [])
-        return Prepared(document, content_hash, known, [_cut(opened, document) for opened in self._generations])
+        return Prepared(
+            document, content_hash, known, [cut_document(opened, document) for opened in self._generations]
+        )
 
 
 def stored_diff(ledger: Connection, generation_id: int, document_pk: int, cut: Sequence[NewChunk]) -> ChunkDiff:
@@ -136,7 +149,8 @@ def _is_same(document: Document, content_hash: bytes, known: KnownDocument | Non
     )
 
 
-def _cut(opened: OpenGeneration, document: Document) -> list[NewChunk]:
+def cut_document(opened: OpenGeneration, document: Document) -> list[NewChunk]:
+    """The document as this generation cuts it."""
     space = opened.generation.space
     return [
         _new_chunk(ordinal, draft, opened.context_of(document.title, draft.headings, draft.text), space)

@@ -18,10 +18,9 @@ from embedhouse.domain.documents import Metadata, StoredChunk
 from embedhouse.domain.embeddings import Embeddings, Vectors
 from embedhouse.domain.errors import IndexDamaged, InvalidInput, ProviderRefused
 from embedhouse.indexing.open_generation import OpenGeneration
-from embedhouse.indexing.parts import RebuildableIndex
 from embedhouse.ledger import changes, chunks, collections
 from embedhouse.ledger.changes import EVERYTHING, Change, DeadLetter, Logged
-from embedhouse.ports import IndexEntry
+from embedhouse.ports import Index, IndexEntry
 
 __all__ = ["Drained", "IndexReplaced", "Indexer", "index_entry"]
 
@@ -245,7 +244,7 @@ class Indexer:
                 collections.add_to_mean(ledger, self._id, np.stack(rows), sign)
 
     @contextmanager
-    def guarded(self) -> Iterator[RebuildableIndex]:
+    def guarded(self) -> Iterator[Index]:
         """The index. If it reports damage it is replaced by an empty one, every chunk becomes pending, and
         IndexReplaced says so."""
         with self._opened.slot.borrow() as index:

@@ -40,18 +40,19 @@ class Ingested(msgspec.Struct, frozen=True, kw_only=True):
 
 class Ingest:
     """One run of sources into one collection. Stopping it anywhere loses nothing that was acknowledged: the next
-    run finds unchanged documents by their hash and goes on with what is pending."""
+    run finds unchanged documents by their hash and goes on with what is pending. `indexer`: that of the generation
+    that answers, which may become another one meanwhile."""
 
     def __init__(
         self,
         writer: DocumentWriter,
-        indexers: Sequence[Indexer],
+        indexer: Callable[[], Indexer],
         progress: Callable[[Progress], None],
         *,
         pending_before: int = 0,
     ) -> None:
         self._writer = writer
-        self._indexers = indexers
+        self._indexer = indexer
         self._progress = progress
         self._lock = threading.Lock()
         self._drained = Drained()
@@ -62,10 +63,8 @@ class Ingest:
         """Read everything; a bad document is a failure in the report. Errors: the model's and the disk's."""
         reports: list[WriteReport] = []
         seen: set[str] = set()
-        with ContextThreads(_DRAINERS * len(self._indexers), "drain") as pool:
-            drainers = [
-                pool.submit(self._drain, indexer, deadline) for indexer in self._indexers for _ in range(_DRAINERS)
-            ]
+        with ContextThreads(_DRAINERS, "drain") as pool:
+            drainers = [pool.submit(self._drain, deadline) for _ in range(_DRAINERS)]
             try:
                 for batch, failures in document_batches(sources, seen, deadline):
                     reports.append(self._write(batch, failures))
@@ -78,8 +77,7 @@ class Ingest:
                 raise
             finally:
                 self._read_all.set()
-        for indexer in self._indexers:
-            indexer.flush()
+        self._indexer().flush()
         report = sum_reports(reports)
         return Ingested(report=report, drained=self._drained, documents=len(seen), ids=frozenset(seen))
 
@@ -88,11 +86,11 @@ class Ingest:
         self._logged_chunks += written.chunks
         return sum_reports([written, WriteReport(failures=list(failures))])
 
-    def _drain(self, indexer: Indexer, deadline: Deadline) -> None:
+    def _drain(self, deadline: Deadline) -> None:
         while True:
             # Asked before draining: what was logged before the reader finished is then surely seen.
             last = self._read_all.is_set()
-            indexer.drain(deadline, self._count)
+            self._indexer().drain(deadline, self._count)
             if last:
                 return
             self._read_all.wait(_POLL_S)

@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
-import uuid
 from functools import cached_property, partial
-from pathlib import Path
 
 from embedhouse.chunking.context import ContextBudget, chunk_context, context_budget
 from embedhouse.domain.collections import Collection, Generation
 from embedhouse.domain.errors import IndexDamaged, SpaceMismatch, UnknownCollection
 from embedhouse.domain.models import ModelChoice
-from embedhouse.indexing.parts import Parts, RebuildableIndex
+from embedhouse.indexing.parts import Parts
 from embedhouse.indexing.slot import IndexSlot
 from embedhouse.ledger import changes, collections
-from embedhouse.ports import Chunker, Embedder
+from embedhouse.ports import Chunker, Embedder, Index, IndexSpec, Store
 from embedhouse.telemetry import COUNTERS
 
-__all__ = ["OpenGeneration", "new_index_folder", "readable_tokens"]
+__all__ = ["OpenGeneration", "readable_tokens"]
 
 
 def readable_tokens(embedder: Embedder) -> int:
     """Tokens of a document that the model reads: its window less special tokens and the document prompt."""
     prompt = embedder.tokenizer.count([embedder.space.prompt("document")])[0]
     return embedder.space.max_tokens - embedder.tokenizer.special_count - prompt
-
-
-def new_index_folder(generation_id: int) -> str:
-    """A folder that no index had before, relative to the house's folder."""
-    return f"indexes/{generation_id}/{uuid.uuid4().hex[:12]}"
 
 
 class OpenGeneration:
@@ -42,8 +34,14 @@ class OpenGeneration:
         self.lock = threading.RLock()
         self.slot = IndexSlot(self._open_current, self.lock)
         self._closed = False
+        self._opened_name = ""
         self.replacements = 0
         """How often the index was found missing or damaged, and every chunk logged to be written again."""
+
+    @cached_property
+    def store(self) -> Store:
+        """Where the index is. Errors: InvalidSetting, those of the store."""
+        return self.parts.open_store(self.generation.store, self.generation.lexical_store)
 
     @cached_property
     def embedder(self) -> Embedder:
@@ -52,8 +50,8 @@ class OpenGeneration:
             space = self.generation.space
             embedder = self.parts.open_embedder(
                 ModelChoice(
-                    model=self.collection.model,
-                    precision=self.collection.precision,
+                    model=self.generation.model,
+                    precision=self.generation.precision,
                     dimensions=space.dimensions,
                     prompts=space.prompts,
                 )
@@ -69,19 +67,21 @@ class OpenGeneration:
         """Cuts documents as this generation does."""
         return self.parts.make_chunker(self.generation.chunking, self.embedder.tokenizer)
 
-    def _open_current(self) -> RebuildableIndex:
-        """The index of the ledger's folder. One that is missing or damaged is replaced by an empty one, and the
+    def _open_current(self) -> Index:
+        """The index that the ledger names. One that is missing or damaged is replaced by an empty one, and the
         ledger is told to write every chunk again; one that was not closed cleanly gets its last changes again."""
         if self._closed:  # a search that was under way when the collection was deleted
             raise UnknownCollection(name=self.collection.name)
-        folder = self.parts.home / self._current_folder()
-        if not folder.is_dir():
-            return self.open_index(folder) if self._is_new() else self._replacement()
+        name = self._opened_name = self.current_name()
+        if not self.store.exists(name):
+            return self.open_index(name) if self._is_new() else self._replacement()
         try:
-            index = self.open_index(folder)
+            index = self.open_index(name)
         except IndexDamaged:
-            shutil.rmtree(folder, ignore_errors=True)
+            self.store.drop(name)
             return self._replacement()
+        if index.capabilities.durable:
+            return index
         with self.parts.database.write() as ledger:
             changes.mark_unflushed(ledger, self.generation.id)
             collections.set_keep_changes_after(ledger, self.generation.id, None)
@@ -97,50 +97,62 @@ class OpenGeneration:
             return ""
         return chunk_context(title, headings, text, self._context_budget)
 
-    def replace_damaged(self, damaged: RebuildableIndex) -> None:
+    def replace_damaged(self, damaged: Index) -> None:
         """Swap an index that reported an error for an empty one; the ledger then writes every chunk again."""
         with self.lock:
             with self.slot.borrow() as current:
                 if current is not damaged:  # another thread was faster
                     return
-            folder = self.parts.home / self._current_folder()
-            self.slot.swap(self._replacement(), partial(shutil.rmtree, folder, ignore_errors=True))
+            name = self.current_name()
+            if name != self._opened_name:  # another process was faster
+                self.slot.swap(self._open_current(), _nothing)
+            else:
+                self.slot.swap(self._replacement(), partial(self.store.drop, name))
 
-    def move_to(self, index: RebuildableIndex, folder: str) -> None:
-        """Swap in an index that was built beside, and delete the old folder."""
+    def move_to(self, index: Index, name: str) -> None:
+        """Swap in an index that was built beside, and delete the old one."""
         with self.lock:
-            old = self.parts.home / self._current_folder()
+            old = self.current_name()
             with self.parts.database.write() as ledger:
-                collections.set_index_folder(ledger, self.generation.id, folder)
+                collections.set_index_name(ledger, self.generation.id, name)
                 collections.set_keep_changes_after(ledger, self.generation.id, None)
                 changes.forget_flushed(ledger, self.generation.id, changes.last_seq(ledger))
-            self.slot.swap(index, partial(shutil.rmtree, old, ignore_errors=True))
+            self._opened_name = name
+            self.slot.swap(index, partial(self.store.drop, old))
 
     def close(self) -> None:
         """Close the index for good, flushed. The model is shared and stays open."""
         self._closed = True
         self.slot.close()
 
-    def _current_folder(self) -> str:
+    def current_name(self) -> str:
+        """The index's name as the ledger has it now."""
         with self.parts.database.read() as ledger:
-            return collections.generation(ledger, self.generation.id).index_folder
+            return collections.generation(ledger, self.generation.id).index_name
 
     def _is_new(self) -> bool:
         with self.parts.database.read() as ledger:
             return collections.vector_count(ledger, self.generation.id) == 0
 
-    def _replacement(self) -> RebuildableIndex:
-        """An empty index in a folder of its own, with every chunk logged to be written to it."""
+    def _replacement(self) -> Index:
+        """An empty index of another name, with every chunk logged to be written to it."""
         self.replacements += 1
         COUNTERS.add("indexes_replaced")
-        folder = new_index_folder(self.generation.id)
-        index = self.open_index(self.parts.home / folder)
+        name = collections.new_index_name(self.generation.id)
+        index = self.open_index(name)
+        self._opened_name = name
         with self.parts.database.write() as ledger:
-            collections.set_index_folder(ledger, self.generation.id, folder)
+            collections.set_index_name(ledger, self.generation.id, name)
             collections.set_keep_changes_after(ledger, self.generation.id, None)
             changes.replay_all(ledger, self.generation.id)
         return index
 
-    def open_index(self, folder: Path) -> RebuildableIndex:
-        """An index of this generation's kind in that folder."""
-        return self.parts.open_index(folder, self.generation.space.dimensions, self.generation.lexical)
+    def open_index(self, name: str) -> Index:
+        """An index of this generation's kind with that name. Errors: those of Store.open."""
+        return self.store.open(
+            IndexSpec(name=name, dimensions=self.generation.space.dimensions, lexical=self.generation.lexical)
+        )
+
+
+def _nothing() -> None:
+    pass

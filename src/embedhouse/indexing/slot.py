@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from embedhouse.domain.errors import IndexDamaged
-from embedhouse.indexing.parts import RebuildableIndex
+from embedhouse.ports import Index
 
 __all__ = ["IndexSlot"]
 
@@ -20,7 +20,7 @@ class IndexSlot:
     open_index() is called under `lock`, when a borrower finds nothing open.
     """
 
-    def __init__(self, open_index: Callable[[], RebuildableIndex], lock: threading.RLock) -> None:
+    def __init__(self, open_index: Callable[[], Index], lock: threading.RLock) -> None:
         self._open_index = open_index
         self._opening = lock
         self._lock = threading.Lock()
@@ -28,7 +28,7 @@ class IndexSlot:
         self.on_return: Callable[[], None] = _nothing
         """Hears of every end of a borrowing; it must not wait."""
         self.openings = 0
-        """How often the index was opened from its folder."""
+        """How often the index was opened."""
 
     @property
     def is_open(self) -> bool:
@@ -42,7 +42,7 @@ class IndexSlot:
             return self._current is not None and self._current.borrowers == 0
 
     @contextmanager
-    def borrow(self) -> Iterator[RebuildableIndex]:
+    def borrow(self) -> Iterator[Index]:
         """The index as it is now, opened first where it rests. Errors: those of opening it."""
         counted = self._take() or self._open()
         try:
@@ -51,7 +51,7 @@ class IndexSlot:
             self._give_back(counted)
             self.on_return()
 
-    def swap(self, index: RebuildableIndex, once_closed: Callable[[], None]) -> None:
+    def swap(self, index: Index, once_closed: Callable[[], None]) -> None:
         """Put another index in its place and close the old one as soon as nobody uses it."""
         self._retire(_Counted(index), once_closed)
 
@@ -113,7 +113,7 @@ def _nothing() -> None:
 
 
 class _Counted:
-    def __init__(self, index: RebuildableIndex) -> None:
+    def __init__(self, index: Index) -> None:
         self.index = index
         self.borrowers = 0
         self.once_closed: Callable[[], None] | None = None

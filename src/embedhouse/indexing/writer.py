@@ -2,47 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from typing import Protocol, TypeVar
 
 from sqlalchemy import Connection
 
+from embedhouse.domain.collections import Collection
 from embedhouse.domain.documents import Document, Metadata
 from embedhouse.domain.reports import WriteReport
 from embedhouse.indexing.compare import Comparison, Prepared, as_json, stored_diff
 from embedhouse.indexing.open_generation import OpenGeneration
-from embedhouse.ledger import changes, chunks, documents
+from embedhouse.ledger import changes, chunks, collections, documents
 from embedhouse.ledger.changes import Logged
 from embedhouse.ledger.chunks import NewChunk
+from embedhouse.ledger.database import Database
 
-__all__ = ["DocumentWriter"]
+__all__ = ["DocumentWriter", "Written", "store_chunks"]
+
+Result = TypeVar("Result")
 
 _IDS_PER_DELETE = 1000
+
+
+class _Outdated(Exception):
+    """The collection has other generations than this write was prepared for."""
 
 
 class _Log:
     logged = Logged(0, 0)
 
 
+class Written(Protocol):
+    """The generations of a collection that get every write."""
+
+    @property
+    def collection(self) -> Collection: ...
+
+    def now_written(self) -> tuple[int, Sequence[OpenGeneration]]:
+        """The collection's revision, and its generations as of that."""
+        ...
+
+    def refresh(self) -> None:
+        """Read them again. Errors: UnknownCollection."""
+        ...
+
+
 class DocumentWriter:
     """Puts documents into the ledger for every generation of a collection that is written. What it returns from
     is acknowledged: on disk, with the work for the indexes logged."""
 
-    def __init__(self, generations: Sequence[OpenGeneration]) -> None:
-        self._generations = generations
-        self._database = generations[0].parts.database
-        self._collection_id = generations[0].collection.id
-        self._comparison = Comparison(self._database, self._collection_id, generations)
+    def __init__(self, database: Database, written: Written) -> None:
+        self._database = database
+        self._written = written
 
     def upsert(self, batch: Sequence[Document]) -> tuple[WriteReport, Logged]:
         """Add, replace or leave alone, by content; what was changed, and what was logged for the indexes. A bad
         document is a failure in the report and never stops the rest. Errors: DuplicateId."""
-        compared = self._comparison.compare(batch)
+        return self._as_of_now(partial(self._upsert, batch))
+
+    def _upsert(
+        self, batch: Sequence[Document], revision: int, generations: Sequence[OpenGeneration]
+    ) -> tuple[WriteReport, Logged]:
+        comparison = Comparison(self._database, self._written.collection.id, generations)
+        compared = comparison.compare(batch)
         prepared = compared.prepared
         logged = Logged(0, 0)
         if prepared:
-            with self._logged() as (ledger, log):
-                self._store(ledger, prepared)
+            with self._logged(revision) as (ledger, log):
+                self._store(ledger, comparison, prepared, generations)
             logged = log.logged
         added = sum(item.known is None for item in prepared)
         report = WriteReport(
@@ -57,67 +86,82 @@ class DocumentWriter:
     def set_metadata(self, pk: int, document_id: str, metadata: Metadata) -> Logged:
         """Replace a document's metadata; nothing is embedded. Errors: InvalidInput."""
         kept = as_json(document_id, metadata)
-        with self._logged() as (ledger, log):
-            documents.set_metadata(ledger, pk, kept)
-            self._log_metadata(ledger, pk)
-        return log.logged
+
+        def write(revision: int, generations: Sequence[OpenGeneration]) -> Logged:
+            with self._logged(revision) as (ledger, log):
+                documents.set_metadata(ledger, pk, kept)
+                _log_metadata(ledger, generations, pk)
+            return log.logged
+
+        return self._as_of_now(write)
 
     def delete(self, pks: Sequence[int]) -> list[Logged]:
         """Delete documents and their chunks."""
-        logged = []
-        for start in range(0, len(pks), _IDS_PER_DELETE):
-            block = pks[start : start + _IDS_PER_DELETE]
-            with self._logged() as (ledger, log):
-                for opened in self._generations:
-                    self._forget(ledger, opened, chunks.keys_of(ledger, opened.generation.id, block))
-                documents.delete_documents(ledger, block)
-            logged.append(log.logged)
-        return logged
+        blocks = (pks[start : start + _IDS_PER_DELETE] for start in range(0, len(pks), _IDS_PER_DELETE))
+        return [self._as_of_now(partial(self._delete, block)) for block in blocks]
+
+    def _delete(self, pks: Sequence[int], revision: int, generations: Sequence[OpenGeneration]) -> Logged:
+        with self._logged(revision) as (ledger, log):
+            for opened in generations:
+                _forget(ledger, opened, chunks.keys_of(ledger, opened.generation.id, pks))
+            documents.delete_documents(ledger, pks)
+        return log.logged
+
+    def _as_of_now(self, write: Callable[[int, Sequence[OpenGeneration]], Result]) -> Result:
+        """Write for the generations as they are; again, if others came or went until the transaction began."""
+        while True:
+            revision, generations = self._written.now_written()
+            try:
+                return write(revision, generations)
+            except _Outdated:
+                self._written.refresh()
 
     @contextmanager
-    def _logged(self) -> Iterator[tuple[Connection, _Log]]:
+    def _logged(self, revision: int) -> Iterator[tuple[Connection, _Log]]:
         """A write transaction that notes which changes it logs: writers are one at a time, so they are a range."""
         log = _Log()
         with self._database.write() as ledger:
+            if collections.hold_revision(ledger, self._written.collection.id) != revision:
+                raise _Outdated
             before = changes.last_seq(ledger)
             yield ledger, log
             log.logged = Logged(before, changes.last_seq(ledger))
 
-    def _store(self, ledger: Connection, prepared: Sequence[Prepared]) -> None:
-        prepared = self._rechecked(ledger, prepared)
-        pks = documents.upsert_documents(ledger, self._collection_id, [item.document for item in prepared])
+    def _store(
+        self,
+        ledger: Connection,
+        comparison: Comparison,
+        prepared: Sequence[Prepared],
+        generations: Sequence[OpenGeneration],
+    ) -> None:
+        collection_id = self._written.collection.id
+        prepared = comparison.rechecked(ledger, prepared)
+        pks = documents.upsert_documents(ledger, collection_id, [item.document for item in prepared])
         for item in prepared:
             pk = pks[item.document.id]
-            for opened, cut in zip(self._generations, item.chunks, strict=False):
-                self._store_chunks(ledger, opened, pk, cut)
+            for opened, cut in zip(generations, item.chunks, strict=False):
+                store_chunks(ledger, opened, pk, cut)
             if item.known is not None and item.known.metadata != item.document.metadata:
-                self._log_metadata(ledger, pk)
+                _log_metadata(ledger, generations, pk)
 
-    def _rechecked(self, ledger: Connection, prepared: Sequence[Prepared]) -> list[Prepared]:
-        """The same, prepared again where another writer changed the document in the meantime."""
-        ids = [item.document.id for item in prepared]
-        known = documents.known_documents(ledger, self._collection_id, ids)
-        return [
-            item
-            if item.known == known.get(item.document.id)
-            else self._comparison.prepare(item.document, item.content_hash, known.get(item.document.id))
-            for item in prepared
-        ]
 
-    def _store_chunks(self, ledger: Connection, opened: OpenGeneration, pk: int, cut: Sequence[NewChunk]) -> None:
-        generation_id = opened.generation.id
-        diff = stored_diff(ledger, generation_id, pk, cut)
-        chunks.move_chunks(ledger, diff.kept)
-        self._forget(ledger, opened, diff.gone)
-        added = chunks.insert_chunks(ledger, generation_id, pk, diff.added)
-        changes.add_changes(ledger, generation_id, "upsert", added)
+def store_chunks(ledger: Connection, opened: OpenGeneration, pk: int, cut: Sequence[NewChunk]) -> None:
+    """Make a document's chunks in a generation those of `cut`, and log what that changes for its index."""
+    generation_id = opened.generation.id
+    diff = stored_diff(ledger, generation_id, pk, cut)
+    chunks.move_chunks(ledger, diff.kept)
+    _forget(ledger, opened, diff.gone)
+    added = chunks.insert_chunks(ledger, generation_id, pk, diff.added)
+    changes.add_changes(ledger, generation_id, "upsert", added)
 
-    def _forget(self, ledger: Connection, opened: OpenGeneration, keys: Sequence[int]) -> None:
-        chunks.delete_chunks(ledger, keys)
-        changes.forget_dead_letters(ledger, keys)
-        changes.add_changes(ledger, opened.generation.id, "delete", keys)
 
-    def _log_metadata(self, ledger: Connection, pk: int) -> None:
-        for opened in self._generations:
-            keys = chunks.keys_of(ledger, opened.generation.id, [pk])
-            changes.add_changes(ledger, opened.generation.id, "metadata", keys)
+def _forget(ledger: Connection, opened: OpenGeneration, keys: Sequence[int]) -> None:
+    chunks.delete_chunks(ledger, keys)
+    changes.forget_dead_letters(ledger, keys)
+    changes.add_changes(ledger, opened.generation.id, "delete", keys)
+
+
+def _log_metadata(ledger: Connection, generations: Sequence[OpenGeneration], pk: int) -> None:
+    for opened in generations:
+        keys = chunks.keys_of(ledger, opened.generation.id, [pk])
+        changes.add_changes(ledger, opened.generation.id, "metadata", keys)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,13 @@ import numpy.typing as npt
 from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from embedhouse.domain.collections import ChunkingSettings, Collection, Generation, LexicalSettings
+from embedhouse.domain.collections import (
+    ChunkingSettings,
+    Collection,
+    Generation,
+    GenerationState,
+    LexicalSettings,
+)
 from embedhouse.domain.embeddings import Vectors
 from embedhouse.domain.errors import CollectionExists, UnknownCollection
 from embedhouse.domain.spaces import Space
@@ -30,10 +37,15 @@ __all__ = [
     "delete_collection",
     "generation",
     "generations",
+    "hold_revision",
+    "house_id",
     "live_generation",
     "mean_vector",
-    "set_index_folder",
+    "new_index_name",
+    "set_index_name",
     "set_keep_changes_after",
+    "set_state",
+    "touch",
     "vector_count",
 ]
 
@@ -50,9 +62,9 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     dead_letters: int
 
 
-def add_collection(connection: Connection, name: str, model: str, precision: str) -> int:
+def add_collection(connection: Connection, name: str) -> int:
     """Make a collection; its id. Errors: CollectionExists."""
-    row = {"name": name, "model": model, "precision": precision, "created_at": time.time()}
+    row = {"name": name, "created_at": time.time()}
     try:
         added = connection.execute(insert(t.collection).values(row).returning(t.collection.c.id))
     except IntegrityError:
@@ -61,16 +73,42 @@ def add_collection(connection: Connection, name: str, model: str, precision: str
 
 
 def add_generation(connection: Connection, generation: Generation) -> int:
-    """Add a generation (its `id` is ignored); the new id."""
+    """Add a generation (its `id`, `index_name` and `created_at` are ignored); the new id."""
     row = {
         "collection_id": generation.collection_id,
         "state": generation.state,
+        "model": generation.model,
+        "precision": generation.precision,
+        "store": generation.store,
+        "lexical_store": generation.lexical_store,
+        "created_at": time.time(),
         "space": _dumps(generation.space),
         "chunking": _dumps(generation.chunking),
         "lexical": _dumps(generation.lexical),
-        "index_folder": generation.index_folder,
+        "index_name": "",
     }
-    return int(connection.execute(insert(t.generation).values(row).returning(t.generation.c.id)).scalar_one())
+    added = connection.execute(insert(t.generation).values(row).returning(t.generation.c.id)).scalar_one()
+    set_index_name(connection, int(added), new_index_name(int(added)))
+    touch(connection, generation.collection_id)
+    return int(added)
+
+
+def new_index_name(generation_id: int) -> str:
+    """A name that no index had before."""
+    return f"indexes/{generation_id}/{uuid.uuid4().hex[:12]}"
+
+
+def touch(connection: Connection, collection_id: int) -> None:
+    """Its generations are others now: whoever has it open reads them again."""
+    values = {"revision": t.collection.c.revision + 1}
+    connection.execute(update(t.collection).where(t.collection.c.id == collection_id).values(values))
+
+
+def hold_revision(connection: Connection, collection_id: int) -> int | None:
+    """The collection's revision, which stays until the transaction ends; None when the collection is gone."""
+    query = select(t.collection.c.revision).where(t.collection.c.id == collection_id)
+    found = connection.execute(query.with_for_update(read=True)).scalar()
+    return None if found is None else int(found)
 
 
 def collections(connection: Connection) -> list[Collection]:
@@ -124,9 +162,24 @@ def generation(connection: Connection, generation_id: int) -> Generation:
     return _generation(connection.execute(select(t.generation).where(t.generation.c.id == generation_id)).one())
 
 
-def set_index_folder(connection: Connection, generation_id: int, folder: str) -> None:
-    """Point a generation at another index folder."""
-    _update(connection, generation_id, index_folder=folder)
+def set_index_name(connection: Connection, generation_id: int, name: str) -> None:
+    """Point a generation at another index."""
+    _update(connection, generation_id, index_name=name)
+
+
+def set_state(connection: Connection, collection_id: int, generation_id: int, state: GenerationState) -> None:
+    """Give a generation another state."""
+    _update(connection, generation_id, state=state)
+    touch(connection, collection_id)
+
+
+def house_id(connection: Connection) -> str:
+    """The house's own id, twelve hexadecimal digits, made on first use. Needs a write transaction."""
+    found = connection.execute(select(t.house.c.id)).scalar()
+    if found is None:
+        found = uuid.uuid4().hex[:12]
+        connection.execute(insert(t.house).values(id=found, created_at=time.time()))
+    return str(found)
 
 
 def set_keep_changes_after(connection: Connection, generation_id: int, seq: int | None) -> None:
@@ -194,7 +247,12 @@ def _generation(row: Row[Any]) -> Generation:
         space=msgspec.json.decode(row.space, type=Space),
         chunking=msgspec.json.decode(row.chunking, type=ChunkingSettings),
         lexical=msgspec.json.decode(row.lexical, type=LexicalSettings),
-        index_folder=row.index_folder,
+        model=row.model,
+        precision=row.precision,
+        store=row.store,
+        lexical_store=row.lexical_store,
+        index_name=row.index_name,
+        created_at=row.created_at,
     )
 
 

@@ -75,7 +75,8 @@ def upsert_documents(connection: Connection, collection_id: int, documents: Sequ
     statement = dialect.insert(t.document)
     replaced = ("title", "text", "source", "metadata", "content_hash", "updated_at")
     statement = statement.on_conflict_do_update(
-        index_elements=["collection_id", "id"], set_={name: statement.excluded[name] for name in replaced}
+        index_elements=["collection_id", "namespace", "id"],
+        set_={name: statement.excluded[name] for name in replaced},
     )
     now = time.time()
     if documents:

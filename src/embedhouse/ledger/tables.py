@@ -26,7 +26,14 @@ __all__ = [
     "dead_letter",
     "document",
     "generation",
+    "house",
     "metadata",
+    "source_binding",
+    "source_dead_letter",
+    "source_version",
+    "term_entry",
+    "term_frequency",
+    "term_index",
     "usage",
 ]
 
@@ -35,14 +42,22 @@ _Key = BigInteger().with_variant(Integer, "sqlite")
 
 metadata = MetaData()
 
+house = Table(
+    "house",
+    metadata,
+    # Twelve hexadecimal digits: which of the objects on a server are this house's.
+    Column("id", Text, primary_key=True),
+    Column("created_at", Float, nullable=False),
+)
+
 collection = Table(
     "collection",
     metadata,
     Column("id", _Key, primary_key=True),
     Column("name", Text, nullable=False, unique=True),
-    Column("model", Text, nullable=False),
-    Column("precision", Text, nullable=False),
     Column("created_at", Float, nullable=False),
+    # Goes up with each change of its generations.
+    Column("revision", _Key, nullable=False, server_default="0"),
 )
 
 generation = Table(
@@ -54,13 +69,19 @@ generation = Table(
     Column("space", Text, nullable=False),
     Column("chunking", Text, nullable=False),
     Column("lexical", Text, nullable=False),
-    # Relative to the house's folder, so that the folder can be moved.
-    Column("index_folder", Text, nullable=False),
+    # In the embedded store a folder relative to the house's, so that the house can be moved.
+    Column("index_name", Text, nullable=False),
     # Changes after this one are kept while an index is built beside; NULL: none is.
     Column("keep_changes_after", _Key),
     # Sum of the vectors applied, float64 bytes: its mean is the background of DESIGN's fusion.
     Column("vector_sum", LargeBinary),
     Column("vector_count", _Key, nullable=False, server_default="0"),
+    # As the user asked for the model; `space` is what came of it.
+    Column("model", Text, nullable=False, server_default=""),
+    Column("precision", Text, nullable=False, server_default=""),
+    Column("store", Text, nullable=False, server_default="embedded"),
+    Column("lexical_store", Text, nullable=False, server_default=""),
+    Column("created_at", Float, nullable=False, server_default="0"),
 )
 
 document = Table(
@@ -75,7 +96,8 @@ document = Table(
     Column("metadata", Text, nullable=False),
     Column("content_hash", LargeBinary, nullable=False),
     Column("updated_at", Float, nullable=False),
-    Index("document_by_id", "collection_id", "id", unique=True),
+    Column("namespace", Text, nullable=False, server_default="default"),
+    Index("document_by_id", "collection_id", "namespace", "id", unique=True),
 )
 
 chunk = Table(
@@ -113,6 +135,10 @@ change = Table(
     # upsert | delete | metadata
     Column("action", Text, nullable=False),
     Column("state", Integer, nullable=False, server_default="0"),
+    Column("namespace", Text, nullable=False, server_default="default"),
+    # Which process works on it, in a ledger of several, and until when that counts.
+    Column("lease_owner", Text),
+    Column("leased_until", Float),
     Index("change_by_state", "generation_id", "state", "seq"),
     sqlite_autoincrement=True,
 )
@@ -169,6 +195,8 @@ api_key = Table(
     # The key's first characters, to tell keys apart.
     Column("hint", Text, nullable=False),
     Column("created_at", Float, nullable=False),
+    # As a JSON list; empty: all.
+    Column("namespaces", Text, nullable=False, server_default=""),
 )
 
 space = Table(
@@ -196,4 +224,87 @@ canary = Table(
     Column("text_sha256", LargeBinary, primary_key=True),
     # float32, little-endian
     Column("vector", LargeBinary, nullable=False),
+)
+
+source_binding = Table(
+    "source_binding",
+    metadata,
+    Column("id", _Key, primary_key=True),
+    Column("collection_id", _Key, ForeignKey("collection.id", ondelete="CASCADE"), nullable=False),
+    Column("name", Text, nullable=False),
+    # folder | sql | kafka
+    Column("kind", Text, nullable=False),
+    # JSON without secrets: addresses by the names of environment variables.
+    Column("settings", Text, nullable=False),
+    # Where the next run begins to read: JSON of the kind's own; empty: at the beginning.
+    Column("mark", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("last_run_at", Float),
+    # ok | partial | failed; empty: it never ran
+    Column("last_outcome", Text, nullable=False),
+    Column("last_message", Text, nullable=False),
+    Index("source_binding_by_name", "collection_id", "name", unique=True),
+)
+
+source_version = Table(
+    "source_version",
+    metadata,
+    Column("source_id", _Key, ForeignKey("source_binding.id", ondelete="CASCADE"), primary_key=True),
+    # Kept when the document is deleted: a late event must not bring it back.
+    Column("document_id", Text, primary_key=True),
+    # What the event itself says; NULL where it says nothing, and its place in the topic decides.
+    Column("version", _Key),
+    Column("partition", _Key, nullable=False),
+    Column("offset", _Key, nullable=False),
+    Column("sent_at_ms", _Key, nullable=False),
+)
+
+source_dead_letter = Table(
+    "source_dead_letter",
+    metadata,
+    Column("id", _Key, primary_key=True),
+    Column("source_id", _Key, ForeignKey("source_binding.id", ondelete="CASCADE"), nullable=False),
+    # Empty, -1 and -1 for what did not come from a topic.
+    Column("topic", Text, nullable=False),
+    Column("partition", _Key, nullable=False),
+    Column("offset", _Key, nullable=False),
+    # Empty where it is not known.
+    Column("document_id", Text, nullable=False),
+    # As the message names it: a file, a row, an event.
+    Column("place", Text, nullable=False),
+    Column("code", Text, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Index("source_dead_letter_by_place", "source_id", "topic", "partition", "offset", "place", unique=True),
+)
+
+term_index = Table(
+    "term_index",
+    metadata,
+    Column("id", _Key, primary_key=True),
+    # That of an IndexSpec, of a store that has no BM25 of its own.
+    Column("name", Text, nullable=False, unique=True),
+    Column("entries", _Key, nullable=False),
+    # Terms of all entries together.
+    Column("length", _Key, nullable=False),
+)
+
+term_frequency = Table(
+    "term_frequency",
+    metadata,
+    Column("index_id", _Key, ForeignKey("term_index.id", ondelete="CASCADE"), primary_key=True),
+    Column("term", _Key, primary_key=True),
+    # In how many it stands.
+    Column("entries", _Key, nullable=False),
+)
+
+term_entry = Table(
+    "term_entry",
+    metadata,
+    Column("index_id", _Key, ForeignKey("term_index.id", ondelete="CASCADE"), primary_key=True),
+    Column("entry_key", _Key, primary_key=True),
+    Column("namespace", Text, primary_key=True),
+    Column("length", _Key, nullable=False),
+    # What is taken away again when the entry goes: distinct term ids, uint32, little-endian.
+    Column("terms", LargeBinary, nullable=False),
 )

@@ -7,9 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from embedhouse.chunking.chunkers import make_chunker
-from embedhouse.domain.collections import LexicalSettings
 from embedhouse.house import House
-from embedhouse.indexes.qdrant import QdrantEdgeIndex
 from embedhouse.indexing.parts import Parts
 from embedhouse.ledger.database import Database
 from embedhouse.models.progress import Progress, no_progress
@@ -24,8 +22,9 @@ from embedhouse.wiring.child import build_in_child
 from embedhouse.wiring.lock import HouseLock
 from embedhouse.wiring.model_pool import ModelPool
 from embedhouse.wiring.paths import ledger_path
+from embedhouse.wiring.stores import Stores
 
-__all__ = ["Embedhouse", "open_house", "open_index"]
+__all__ = ["Embedhouse", "open_house"]
 
 
 class Embedhouse(House):
@@ -58,13 +57,14 @@ class Embedhouse(House):
             hub_url=settings.hub_url,
             token=settings.hub_token or None,
         )
+        self._stores = Stores(settings, database)
         self._pool = ModelPool(store, cache, settings, on_download, meter, spaces)
         parts = Parts(
             home=home,
             database=database,
             cache=cache,
             open_embedder=self._pool.open,
-            open_index=open_index,
+            open_store=self._stores.open,
             make_chunker=make_chunker,
             build_in_child=partial(build_in_child, cache=cache_choice(settings)),
             spaces=spaces,
@@ -81,6 +81,7 @@ class Embedhouse(House):
         try:
             super().close()
             self._pool.close()
+            self._stores.close()
         finally:
             self._lock.release()
 
@@ -90,8 +91,3 @@ def open_house(settings: Settings, *, on_download: Progress = no_progress) -> Em
     house = Embedhouse.__new__(Embedhouse)
     house._open(settings, on_download)
     return house
-
-
-def open_index(folder: Path, dimensions: int, lexical: LexicalSettings) -> QdrantEdgeIndex:
-    """The index in that folder, made if it is not there. Errors: those of QdrantEdgeIndex.open."""
-    return QdrantEdgeIndex.open(folder, dimensions=dimensions, lexical=lexical)

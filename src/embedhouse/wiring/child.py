@@ -17,11 +17,12 @@ import msgspec
 import structlog
 
 from embedhouse.domain.errors import StorageError
-from embedhouse.indexes.qdrant import QdrantEdgeIndex
+from embedhouse.indexes.embedded import EmbeddedStore
 from embedhouse.indexing.compaction import add_to_index, build_index
 from embedhouse.indexing.parts import BuildSpec
 from embedhouse.ledger import collections
 from embedhouse.ledger.database import Database
+from embedhouse.ports import IndexSpec
 from embedhouse.wiring.caches import CacheChoice, open_cache
 from embedhouse.wiring.paths import ledger_path
 
@@ -65,8 +66,8 @@ def _build(task: Task) -> list[int]:
     cache = open_cache(msgspec.structs.replace(task.cache, max_bytes=0), home)
     with database.read() as ledger:
         generation = collections.generation(ledger, spec.generation_id)
-    index = QdrantEdgeIndex.open(
-        home / spec.folder, dimensions=generation.space.dimensions, lexical=generation.lexical
+    index = EmbeddedStore(home).open(
+        IndexSpec(name=spec.name, dimensions=generation.space.dimensions, lexical=generation.lexical)
     )
     try:
         if spec.vectors_file:

@@ -16,17 +16,18 @@ def _ledger(path: Path, state: GenerationState, space: Space = SPACE) -> Databas
     """One collection with one generation, of one document with two chunks: hashes b"0" and b"1"."""
     database = Database(path / "ledger.db")
     with database.write() as ledger:
-        collection_id = collections.add_collection(ledger, "notes", "m", "f32")
+        collection_id = collections.add_collection(ledger, "notes")
         generation_id = collections.add_generation(
             ledger,
             Generation(
                 id=0,
                 collection_id=collection_id,
                 state=state,
+                model="m",
+                precision="f32",
                 space=space,
                 chunking=ChunkingSettings(),
                 lexical=LexicalSettings(),
-                index_folder="indexes/1",
             ),
         )
         pks = documents.upsert_documents(ledger, collection_id, [Document(id="a", text="text")])

@@ -1,0 +1,95 @@
+"""The stores that the settings name, each opened once."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from embedhouse.domain.errors import InvalidInput, InvalidSetting
+from embedhouse.domain.stores import EMBEDDED, StoreKind, StoreSettings, store_of_url
+from embedhouse.indexes.embedded import EmbeddedStore
+from embedhouse.indexes.paired import PairedStore
+from embedhouse.ledger import collections
+from embedhouse.ledger.database import Database
+from embedhouse.ports import Store
+from embedhouse.settings import Settings
+
+__all__ = ["Stores", "store_settings"]
+
+_KEY_VARIABLES: dict[StoreKind, str] = {
+    "qdrant": "QDRANT_API_KEY",
+    "elasticsearch": "ELASTIC_API_KEY",
+    "opensearch": "OPENSEARCH_PASSWORD",
+    "weaviate": "WEAVIATE_API_KEY",
+    "pinecone": "PINECONE_API_KEY",
+    "postgresql": "PGPASSWORD",
+}
+
+
+class Stores:
+    """Opens stores by their name in the settings or by URL. Thread-safe."""
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        self._settings = settings
+        self._database = database
+        self._lock = threading.Lock()
+        self._open: dict[tuple[str, str], Store] = {}
+        self._owner = ""
+
+    def open(self, store: str, lexical_store: str = "") -> Store:
+        """The store; with a `lexical_store` that is another one, both as one.
+
+        Errors: InvalidSetting for a name that the settings do not have; MissingExtra; those of the store.
+        """
+        with self._lock:
+            if not lexical_store or lexical_store == store:
+                return self._one(store)
+            pair = (store, lexical_store)
+            if pair not in self._open:
+                self._open[pair] = PairedStore(self._one(store), self._one(lexical_store))
+            return self._open[pair]
+
+    def close(self) -> None:
+        """Close every store."""
+        with self._lock:
+            for store in self._open.values():
+                store.close()
+            self._open.clear()
+
+    def _one(self, name: str) -> Store:
+        if (name, "") not in self._open:
+            self._open[name, ""] = self._connected(store_settings(name, self._settings, os.environ))
+        return self._open[name, ""]
+
+    def _connected(self, settings: StoreSettings) -> Store:
+        if settings.kind == "embedded":
+            return EmbeddedStore(self._settings.home)
+        if not self._owner:
+            with self._database.write() as ledger:
+                self._owner = collections.house_id(ledger)
+        return _CONNECT[settings.kind](settings, self._owner)
+
+
+def store_settings(name: str, settings: Settings, environ: Mapping[str, str]) -> StoreSettings:
+    """The settings of a store, by its name or its URL, with its key from the variable that holds it. Errors:
+    InvalidSetting."""
+    if name == EMBEDDED:
+        return StoreSettings(kind="embedded")
+    found = settings.stores.get(name)
+    if found is None:
+        if "://" not in name:
+            known = ", ".join([EMBEDDED, *sorted(settings.stores)])
+            reason = f"there is no store {name!r}. There are: {known}. Others are tables [stores.NAME], or URLs"
+            raise InvalidSetting(name="store", origin=settings.origins.get("store", "argument"), reason=reason)
+        try:
+            found = store_of_url(name)
+        except InvalidInput as error:
+            raise InvalidSetting(name="store", origin="its URL", reason=str(error)) from None
+    variable = found.api_key_env or _KEY_VARIABLES.get(found.kind, "")
+    return msgspec.structs.replace(found, api_key=found.api_key or environ.get(variable, ""))
+
+
+_CONNECT: dict[StoreKind, Callable[[StoreSettings, str], Store]] = {}
