@@ -60,7 +60,7 @@ def session() -> Iterator[requests.Session]:
 
 
 def aim(case: Any, folder: Path) -> None:
-    """Send most requests to what exists, and keep indexing away from the real disk."""
+    """Send most requests to what exists, and keep indexing and exporting away from the real disk."""
     parameters = case.path_parameters or {}
     if (
         len(parameters) + len(case.path) > len("/collections/{name}") + 1
@@ -70,6 +70,8 @@ def aim(case: Any, folder: Path) -> None:
     body = case.body
     if isinstance(body, dict) and isinstance(body.get("paths"), list):
         body["paths"] = [str(folder / "not-there") for _ in body["paths"]]
+    if isinstance(body, dict):
+        body |= {name: str(folder / "exported") for name in ("to", "folder") if isinstance(body.get(name), str)}
     if isinstance(body, dict) and case.path == "/search" and len(str(body.get("collection"))) % 2:
         body["collection"] = "notes"
 

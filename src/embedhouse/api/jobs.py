@@ -29,13 +29,13 @@ from embedhouse.sources import ReadSettings
 if TYPE_CHECKING:
     from embedhouse.house import House
 
-__all__ = ["ROUTES"]
+__all__ = ["JSON_LINES", "ROUTES", "OnProgress", "check_local", "stream_job"]
 
 _TAGS = ["Jobs"]
-_JSON_LINES = "application/x-ndjson"
+JSON_LINES = "application/x-ndjson"
 _LEAST_PAUSE_S = 0.1
 
-T = TypeVar("T", IndexReport, IndexPlan, CollectionInfo)
+T = TypeVar("T", bound=msgspec.Struct)
 OnProgress = Callable[[Progress], None]
 
 
@@ -104,9 +104,10 @@ class _Job:
             self._deadline.cancel()
 
 
-async def _stream(request: ApiRequest, work: Callable[[House, Deadline, OnProgress], T]) -> Stream:
+async def stream_job(request: ApiRequest, work: Callable[[House, Deadline, OnProgress], T]) -> Stream:
+    """The job's events as JSON lines. Errors: what it raised before any progress."""
     job = _Job(served_house(request), work)
-    return Stream(job.lines(await job.first()), media_type=_JSON_LINES, status_code=200)
+    return Stream(job.lines(await job.first()), media_type=JSON_LINES, status_code=200)
 
 
 @post(
@@ -114,7 +115,7 @@ async def _stream(request: ApiRequest, work: Callable[[House, Deadline, OnProgre
     summary="Index files of this machine",
     tags=_TAGS,
     status_code=200,
-    media_type=_JSON_LINES,
+    media_type=JSON_LINES,
     responses=failures(404, 409),
 )
 async def index_files(request: ApiRequest, name: FromPath[str], data: JSONBody[IndexRequest]) -> Stream:
@@ -126,7 +127,7 @@ async def index_files(request: ApiRequest, name: FromPath[str], data: JSONBody[I
             name, data.paths, read=read, create=data.create, prune=data.prune, progress=tell, deadline=deadline
         )
 
-    return await _stream(request, work)
+    return await stream_job(request, work)
 
 
 @post(
@@ -134,7 +135,7 @@ async def index_files(request: ApiRequest, name: FromPath[str], data: JSONBody[I
     summary="What indexing files of this machine would cost",
     tags=_TAGS,
     status_code=200,
-    media_type=_JSON_LINES,
+    media_type=JSON_LINES,
     responses=failures(404, 409),
 )
 async def plan_index(request: ApiRequest, name: FromPath[str], data: JSONBody[IndexRequest]) -> Stream:
@@ -146,7 +147,7 @@ async def plan_index(request: ApiRequest, name: FromPath[str], data: JSONBody[In
             name, data.paths, read=read, create=data.create, prune=data.prune, progress=tell, deadline=deadline
         )
 
-    return await _stream(request, work)
+    return await stream_job(request, work)
 
 
 @post(
@@ -154,7 +155,7 @@ async def plan_index(request: ApiRequest, name: FromPath[str], data: JSONBody[In
     summary="Compact a collection's index",
     tags=_TAGS,
     status_code=200,
-    media_type=_JSON_LINES,
+    media_type=JSON_LINES,
     responses=failures(404),
 )
 async def compact(request: ApiRequest, name: FromPath[str], data: JSONBody[CompactRequest]) -> Stream:
@@ -164,12 +165,12 @@ async def compact(request: ApiRequest, name: FromPath[str], data: JSONBody[Compa
         house.collections.compact(name, progress=tell, deadline=deadline)
         return house.collections.get(name, deadline=deadline)
 
-    return await _stream(request, work)
+    return await stream_job(request, work)
 
 
 def _checked(request: ApiRequest, data: IndexRequest) -> ReadSettings:
     """How files are read, if this caller may ask for these. Errors: Forbidden, InvalidInput."""
-    _check_local(request)
+    check_local(request)
     if not data.paths or not all(map(os.path.isabs, data.paths)):
         raise InvalidInput(reason="Send at least one path, and absolute paths only.")
     return _within_limits(data.read, served_house(request).settings)
@@ -180,7 +181,8 @@ def _within_limits(read: ReadSettings | None, settings: Settings) -> ReadSetting
     return msgspec.structs.replace(wanted, max_text_bytes=min(wanted.max_text_bytes, settings.max_text_bytes))
 
 
-def _check_local(request: ApiRequest) -> None:
+def check_local(request: ApiRequest) -> None:
+    """Refuse whoever asks from another machine. Errors: Forbidden."""
     client = request.client
     # No address: a socket file, or an in-process client; both are of this machine.
     if client is not None and client.host and not is_loopback(client.host):

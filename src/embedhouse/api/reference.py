@@ -17,7 +17,7 @@ from litestar.params import FromPath
 from litestar.plugins import OpenAPISchemaPlugin
 from litestar.typing import FieldDefinition
 
-from embedhouse.api import collections, documents, embedding, health, jobs, openai, searching, spending
+from embedhouse.api import collections, documents, embedding, health, jobs, openai, searching, spending, transfers
 from embedhouse.api.bodies import IncomingDocument
 from embedhouse.api.requests import ApiRequest
 from embedhouse.domain.documents import Document
@@ -34,6 +34,7 @@ API_ROUTES = [
     *documents.ROUTES,
     *collections.ROUTES,
     *jobs.ROUTES,
+    *transfers.ROUTES,
     *openai.ROUTES,
     *health.ROUTES,
     *spending.ROUTES,

@@ -10,6 +10,7 @@ from embedhouse.cli import collection, config, documents, key, model
 from embedhouse.cli.command import DebugOption, HomeOption, JsonOption, OfflineOption, SetOption
 from embedhouse.cli.embed import embed, similarity
 from embedhouse.cli.evaluate import evaluate
+from embedhouse.cli.export import export, import_
 from embedhouse.cli.index import index
 from embedhouse.cli.search import search
 from embedhouse.cli.serve import serve
@@ -72,6 +73,8 @@ for _function, _name in (
     (similarity, "similarity"),
     (serve, "serve"),
     (evaluate, "eval"),
+    (export, "export"),
+    (import_, "import"),
     (status, "status"),
     (usage, "usage"),
 ):

@@ -55,7 +55,8 @@ def fail_unexpectedly(error: Exception, *, as_json: bool) -> NoReturn:
 def interrupted(command: str) -> NoReturn:
     """Ctrl-C: what was done is kept."""
     how = "What was indexed so far is kept. Run the same command again: it goes on where it stopped."
-    _to_stderr(f"\nembedhouse: interrupted. {how}" if command == "index" else "\nembedhouse: interrupted.")
+    resumes = command in ("index", "import_")
+    _to_stderr(f"\nembedhouse: interrupted. {how}" if resumes else "\nembedhouse: interrupted.")
     raise typer.Exit(INTERRUPTED)
 
 

@@ -116,16 +116,17 @@ def index(
         if dry_run:
             plan = house.plan_index(collection, paths, read=read, create=options, prune=prune, progress=progress)
             shell.show(plan, lambda console: _render_plan(console, plan))
-            _note_failures(shell, plan.failures)
+            note_failures(shell, plan.failures)
             return
         report = house.index(collection, paths, read=read, create=options, prune=prune, progress=progress)
-    shell.show(report, lambda console: _render(console, report))
-    _note_failures(shell, report.write.failures)
+    shell.show(report, lambda console: render_report(console, report))
+    note_failures(shell, report.write.failures)
     if report.write.failures and not report.documents:
         raise typer.Exit(status_of(UnreadableSource).exit)
 
 
-def _note_failures(shell: Shell, failures: list[Failure]) -> None:
+def note_failures(shell: Shell, failures: list[Failure]) -> None:
+    """Name what did not go in, on stderr: the first few."""
     for failure in failures[:_FAILURES_SHOWN]:
         where = failure.source or failure.id
         # Most messages name their source themselves.
@@ -143,7 +144,8 @@ def _chunking(settings: Settings) -> ChunkingSettings:
     )
 
 
-def _render(console: Console, report: IndexReport) -> None:
+def render_report(console: Console, report: IndexReport) -> None:
+    """What changed, for people."""
     wrote = report.write
     changes = {
         "added": wrote.added,

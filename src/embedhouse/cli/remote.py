@@ -17,6 +17,7 @@ from embedhouse.cli.remote_parts import (
 )
 from embedhouse.cli.wire import Wire, path
 from embedhouse.domain.deadline import Deadline
+from embedhouse.domain.exports import ExportReport
 from embedhouse.domain.hits import FusionSettings, Mode
 from embedhouse.domain.reports import HouseStatus, IndexPlan, IndexReport
 from embedhouse.settings import Settings
@@ -74,6 +75,31 @@ class RemoteHouse:
         """As `House.plan_index`: the server reads the files itself."""
         body = _index_body(paths, read, create, prune)
         return self._wire.follow(path("collections", collection, "index-plan"), body, IndexPlan, progress)
+
+    def export(
+        self,
+        collection: str,
+        to: Path | str,
+        *,
+        namespaces: Sequence[str] | None = None,
+        overwrite: bool = False,
+        progress: OnProgress | None = None,
+    ) -> ExportReport:
+        """As `House.export`: the server writes the files itself."""
+        body = {"to": str(Path(to).expanduser().absolute()), "namespaces": namespaces, "overwrite": overwrite}
+        return self._wire.follow(path("collections", collection, "export"), body, ExportReport, progress)
+
+    def import_(
+        self,
+        folder: Path | str,
+        collection: str | None = None,
+        *,
+        model: str | None = None,
+        progress: OnProgress | None = None,
+    ) -> IndexReport:
+        """As `House.import_`: the server reads the files itself."""
+        body = {"folder": str(Path(folder).expanduser().absolute()), "collection": collection, "model": model}
+        return self._wire.follow("/import", body, IndexReport, progress)
 
     def evaluate(
         self,
