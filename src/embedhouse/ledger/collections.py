@@ -24,6 +24,7 @@ from embedhouse.domain.embeddings import Vectors
 from embedhouse.domain.errors import CollectionExists, UnknownCollection
 from embedhouse.domain.spaces import Space
 from embedhouse.ledger import tables as t
+from embedhouse.ledger.leadership import alone
 
 __all__ = [
     "WRITTEN_STATES",
@@ -130,6 +131,8 @@ _BY_NAME = select(t.collection).where(t.collection.c.name == bindparam("wanted")
 
 def delete_collection(connection: Connection, collection_id: int) -> None:
     """Delete a collection with everything that belongs to it."""
+    # Writers hold it meanwhile: those under way come to their end first, and later ones find it gone.
+    connection.execute(select(t.collection.c.id).where(t.collection.c.id == collection_id).with_for_update())
     # Children first and by hand: one statement each is far faster than cascading row by row.
     generation_ids = select(t.generation.c.id).where(t.generation.c.collection_id == collection_id)
     for table in (t.dead_letter, t.change, t.chunk):
@@ -175,6 +178,7 @@ def set_state(connection: Connection, collection_id: int, generation_id: int, st
 
 def house_id(connection: Connection) -> str:
     """The house's own id, twelve hexadecimal digits, made on first use. Needs a write transaction."""
+    alone(connection, "house id")
     found = connection.execute(select(t.house.c.id)).scalar()
     if found is None:
         found = uuid.uuid4().hex[:12]
@@ -203,7 +207,7 @@ def counts(connection: Connection, collection_id: int, generation_id: int) -> Co
 
 def add_to_mean(connection: Connection, generation_id: int, vectors: Vectors, sign: int) -> None:
     """Add vectors, (n, dimensions) float32, to the generation's running sum, or take them away (`sign` -1)."""
-    total, count = _sum(connection, generation_id)
+    total, count = _as_sum(connection.execute(_HELD_SUM, {"wanted": generation_id}).one())
     added = vectors.sum(axis=0, dtype=np.float64) * sign
     total = added if total is None else total + added
     count += sign * len(vectors)
@@ -222,13 +226,19 @@ def vector_count(connection: Connection, generation_id: int) -> int:
 
 
 def _sum(connection: Connection, generation_id: int) -> tuple[npt.NDArray[np.float64] | None, int]:
-    blob, count = connection.execute(_SUM, {"wanted": generation_id}).one()
+    return _as_sum(connection.execute(_SUM, {"wanted": generation_id}).one())
+
+
+def _as_sum(row: Row[Any]) -> tuple[npt.NDArray[np.float64] | None, int]:
+    blob, count = row
     return (None if blob is None else np.frombuffer(blob, np.float64)), count
 
 
 _SUM = select(t.generation.c.vector_sum, t.generation.c.vector_count).where(
     t.generation.c.id == bindparam("wanted")
 )
+# Nobody else adds to it until the transaction ends; those that refer to the generation are not kept waiting.
+_HELD_SUM = _SUM.with_for_update(key_share=True)
 
 
 def _update(connection: Connection, generation_id: int, **values: object) -> None:
