@@ -16,7 +16,7 @@ from embedhouse.domain.models import attributed, attribution
 from embedhouse.ledger.changes import EVERYTHING, Logged
 
 if TYPE_CHECKING:
-    from embedhouse.house.open_collection import OpenCollection
+    from embedhouse.indexing.open_collection import OpenCollection
 
 __all__ = ["BackgroundIndexing"]
 

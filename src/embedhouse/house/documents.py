@@ -17,9 +17,9 @@ from embedhouse.domain.filters import Filter, matches, parse_filter
 from embedhouse.domain.models import attributed
 from embedhouse.domain.reports import DocumentPage, DocumentView, Failure, Wait, WriteReport
 from embedhouse.house.collections import iso_time
-from embedhouse.house.open_collection import OpenCollection
 from embedhouse.house.shelf import Shelf
 from embedhouse.indexing.indexer import Drained
+from embedhouse.indexing.open_collection import OpenCollection
 from embedhouse.indexing.open_generation import OpenGeneration
 from embedhouse.ledger import changes, chunks, documents
 from embedhouse.ledger.changes import Logged

@@ -25,8 +25,8 @@ from embedhouse.exports.target import ExportTarget
 from embedhouse.exports.vectors import StoredVectors
 from embedhouse.exports.writing import Page, Written, told, write_flat_file, write_folder
 from embedhouse.house.collections import Collections
-from embedhouse.house.open_collection import OpenCollection
 from embedhouse.house.shelf import Shelf
+from embedhouse.indexing.open_collection import OpenCollection
 from embedhouse.ledger import collections
 from embedhouse.ledger.exporting import count_documents, pages_of_documents, placed_chunks
 

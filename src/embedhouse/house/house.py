@@ -38,7 +38,6 @@ from embedhouse.house.evaluation import Evaluating
 from embedhouse.house.exporting import Exporting, Importing
 from embedhouse.house.keys import ApiKeys
 from embedhouse.house.models import Models
-from embedhouse.house.open_collection import OpenCollection
 from embedhouse.house.planning import priced_plan
 from embedhouse.house.search import Search
 from embedhouse.house.shelf import Shelf
@@ -46,6 +45,7 @@ from embedhouse.house.spaces import Spaces
 from embedhouse.house.usage import Usage
 from embedhouse.indexing.compaction import compact, is_due
 from embedhouse.indexing.ingest import Ingest, Ingested
+from embedhouse.indexing.open_collection import OpenCollection
 from embedhouse.indexing.open_generation import OpenGeneration
 from embedhouse.indexing.parts import Parts
 from embedhouse.indexing.plan import Planning

@@ -16,9 +16,9 @@ from embedhouse.domain.models import attributed
 from embedhouse.domain.reports import SimilarPair
 from embedhouse.house.lazy_embedder import LazyEmbedder
 from embedhouse.house.ledger_reader import LedgerReader
-from embedhouse.house.open_collection import OpenCollection
 from embedhouse.house.shelf import Shelf
 from embedhouse.indexes.analyzer import get_analyzer
+from embedhouse.indexing.open_collection import OpenCollection
 from embedhouse.indexing.open_generation import OpenGeneration
 from embedhouse.ledger import documents
 from embedhouse.ports import Index

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 
 from embedhouse.house.background import BackgroundIndexing
-from embedhouse.house.open_collection import OpenCollection
 from embedhouse.indexing.indexer import Indexer
+from embedhouse.indexing.open_collection import OpenCollection
 from embedhouse.indexing.open_indexes import OpenIndexes
 from embedhouse.indexing.parts import Parts
 

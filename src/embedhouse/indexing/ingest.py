@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future
 
 import msgspec
 
@@ -14,7 +11,7 @@ from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.documents import Document
 from embedhouse.domain.errors import DuplicateId, EmbedhouseError
 from embedhouse.domain.reports import Failure, Progress, WriteReport
-from embedhouse.domain.threads import ContextThreads
+from embedhouse.indexing.feeding import Feeding
 from embedhouse.indexing.indexer import Drained, Indexer
 from embedhouse.indexing.writer import DocumentWriter
 from embedhouse.ports import Source
@@ -23,10 +20,6 @@ __all__ = ["Ingest", "Ingested", "document_batches", "sum_reports"]
 
 _DOCUMENTS_PER_BATCH = 256
 _CHARACTERS_PER_BATCH = 2_000_000
-# Two: while one writes the index and the ledger, the model works for the other.
-_DRAINERS = 2
-_MAX_BACKLOG_CHUNKS = 8192
-_POLL_S = 0.02
 
 
 class Ingested(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,64 +45,22 @@ class Ingest:
         pending_before: int = 0,
     ) -> None:
         self._writer = writer
-        self._indexer = indexer
-        self._progress = progress
-        self._lock = threading.Lock()
-        self._drained = Drained()
-        self._logged_chunks = pending_before
-        self._read_all = threading.Event()
+        self._feeding = Feeding(indexer, progress, logged_before=pending_before)
 
     def run(self, sources: Iterable[Source], deadline: Deadline) -> Ingested:
         """Read everything; a bad document is a failure in the report. Errors: the model's and the disk's."""
         reports: list[WriteReport] = []
         seen: set[str] = set()
-        with ContextThreads(_DRAINERS, "drain") as pool:
-            drainers = [pool.submit(self._drain, deadline) for _ in range(_DRAINERS)]
-            try:
-                for batch, failures in document_batches(sources, seen, deadline):
-                    reports.append(self._write(batch, failures))
-                    self._wait_for_room(drainers, deadline)
-                self._read_all.set()
-                for drainer in drainers:
-                    drainer.result()
-            except BaseException:
-                deadline.cancel()
-                raise
-            finally:
-                self._read_all.set()
-        self._indexer().flush()
-        report = sum_reports(reports)
-        return Ingested(report=report, drained=self._drained, documents=len(seen), ids=frozenset(seen))
+        drained = self._feeding.run(self._written(sources, seen, reports, deadline), deadline)
+        return Ingested(report=sum_reports(reports), drained=drained, documents=len(seen), ids=frozenset(seen))
 
-    def _write(self, batch: Sequence[Document], failures: Sequence[Failure]) -> WriteReport:
-        written, _ = self._writer.upsert(batch)
-        self._logged_chunks += written.chunks
-        return sum_reports([written, WriteReport(failures=list(failures))])
-
-    def _drain(self, deadline: Deadline) -> None:
-        while True:
-            # Asked before draining: what was logged before the reader finished is then surely seen.
-            last = self._read_all.is_set()
-            self._indexer().drain(deadline, self._count)
-            if last:
-                return
-            self._read_all.wait(_POLL_S)
-
-    def _count(self, done: Drained) -> None:
-        with self._lock:
-            self._drained = self._drained.plus(done)
-            total = self._logged_chunks if self._read_all.is_set() else None
-            self._progress(Progress(stage="index", done=self._drained.changes, total=total, unit="chunks"))
-
-    def _wait_for_room(self, drainers: Sequence[Future[None]], deadline: Deadline) -> None:
-        while self._logged_chunks - self._drained.changes > _MAX_BACKLOG_CHUNKS:
-            deadline.check("indexing")
-            if any(drainer.done() for drainer in drainers):
-                break
-            time.sleep(_POLL_S)
-        for drainer in drainers:
-            if drainer.done():  # only an error ends it this early
-                drainer.result()
+    def _written(
+        self, sources: Iterable[Source], seen: set[str], reports: list[WriteReport], deadline: Deadline
+    ) -> Iterator[int]:
+        for batch, failures in document_batches(sources, seen, deadline):
+            written, _ = self._writer.upsert(batch)
+            reports.append(sum_reports([written, WriteReport(failures=list(failures))]))
+            yield written.chunks
 
 
 def sum_reports(reports: Sequence[WriteReport]) -> WriteReport:

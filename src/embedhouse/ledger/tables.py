@@ -20,6 +20,7 @@ __all__ = [
     "PENDING",
     "REPLAY",
     "api_key",
+    "build",
     "change",
     "chunk",
     "collection",
@@ -34,6 +35,7 @@ __all__ = [
     "term_entry",
     "term_frequency",
     "term_index",
+    "shadow_query",
     "usage",
 ]
 
@@ -307,4 +309,47 @@ term_entry = Table(
     Column("length", _Key, nullable=False),
     # What is taken away again when the entry goes: distinct term ids, uint32, little-endian.
     Column("terms", LargeBinary, nullable=False),
+)
+
+build = Table(
+    "build",
+    metadata,
+    Column("generation_id", _Key, ForeignKey("generation.id", ondelete="CASCADE"), primary_key=True),
+    # building | paused | complete
+    Column("stage", Text, nullable=False),
+    # Whether the chunks of the live generation are taken over, because they are cut and embedded alike.
+    Column("copies_chunks", Integer, nullable=False),
+    # The document, by its pk, up to which everything is cut.
+    Column("built_upto", _Key, nullable=False),
+    Column("documents", _Key, nullable=False),
+    Column("total", _Key, nullable=False),
+    Column("chunks", _Key, nullable=False),
+    Column("tokens", _Key, nullable=False),
+    # Shares: of the time that the model may work for it, of searches that run on both, of callers it answers.
+    Column("busy_share", Float, nullable=False),
+    Column("shadow_share", Float, nullable=False),
+    Column("traffic_share", Float, nullable=False),
+    Column("started_at", Float, nullable=False),
+    # Seconds that were worked on it, pauses and stops left out.
+    Column("busy_s", Float, nullable=False),
+    Column("finished_at", Float),
+    Column("error", Text, nullable=False),
+)
+
+shadow_query = Table(
+    "shadow_query",
+    metadata,
+    Column("id", _Key, primary_key=True),
+    Column("generation_id", _Key, ForeignKey("generation.id", ondelete="CASCADE"), nullable=False),
+    Column("asked_at", Float, nullable=False),
+    Column("query", Text, nullable=False),
+    Column("mode", Text, nullable=False),
+    Column("overlap", Float, nullable=False),
+    Column("rank_correlation", Float),
+    Column("live_ms", Float, nullable=False),
+    Column("shadow_ms", Float, nullable=False),
+    # JSON lists of document ids, best first.
+    Column("live_ids", Text, nullable=False),
+    Column("shadow_ids", Text, nullable=False),
+    Index("shadow_query_by_generation", "generation_id", "overlap"),
 )

@@ -10,10 +10,10 @@ import msgspec
 
 from embedhouse.domain.collections import Generation
 from embedhouse.domain.deadline import Deadline
-from embedhouse.house.served import ServedGeneration
 from embedhouse.indexing.indexer import Drained, Indexer
 from embedhouse.indexing.open_generation import OpenGeneration
 from embedhouse.indexing.parts import Parts
+from embedhouse.indexing.served import ServedGeneration
 from embedhouse.indexing.writer import DocumentWriter
 from embedhouse.ledger import collections
 from embedhouse.ledger.changes import Logged
