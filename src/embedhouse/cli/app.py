@@ -12,6 +12,7 @@ from embedhouse.cli.embed import embed, similarity
 from embedhouse.cli.evaluate import evaluate
 from embedhouse.cli.export import export, import_
 from embedhouse.cli.index import index
+from embedhouse.cli.migrate import migrate
 from embedhouse.cli.search import search
 from embedhouse.cli.serve import serve
 from embedhouse.cli.status import status
@@ -75,6 +76,7 @@ for _function, _name in (
     (evaluate, "eval"),
     (export, "export"),
     (import_, "import"),
+    (migrate, "migrate"),
     (status, "status"),
     (usage, "usage"),
 ):

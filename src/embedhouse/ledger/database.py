@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -40,10 +40,12 @@ class Database:
         self._place = SqliteFile(place) if isinstance(place, Path) else _server(place)
         self.name: str = self._place.name
         self.is_shared: bool = self._place.is_shared
+        self.migrated: Sequence[int] = ()
+        """The migrations that opening it applied."""
         try:
             with self._translated():
                 if migrates:
-                    migrate(self._place.writer, self.name)
+                    self.migrated = migrate(self._place.writer, self.name)
                 else:
                     check_version(self._place.reader, self.name)
         except BaseException:

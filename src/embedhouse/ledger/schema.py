@@ -39,14 +39,17 @@ def migrations() -> list[tuple[int, str]]:
     return [(number, entry.read_text("utf-8")) for number, entry in sorted(found, key=lambda pair: pair[0])]
 
 
-def migrate(engine: Engine, place: str) -> None:
-    """Bring the database to the newest schema, one process at a time. Errors: LedgerTooNew, which names `place`."""
-    known = migrations()
+def migrate(engine: Engine, place: str) -> list[int]:
+    """Bring the database to the newest schema, one process at a time; the numbers of the migrations that it took.
+    Errors: LedgerTooNew, which names `place`."""
+    known, taken = migrations(), []
     with engine.connect() as connection:
         if _missing(connection, known, place):
             with _alone(connection):
                 for number, sql in _missing(connection, known, place):  # another process may have been faster
                     _apply(connection, number, sql)
+                    taken.append(number)
+    return taken
 
 
 def check_version(engine: Engine, place: str) -> None:
