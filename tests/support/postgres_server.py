@@ -90,7 +90,9 @@ class PostgresServer:
         assert made.returncode == 0, made.stderr.decode(errors="replace")
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start it, if it does not run, and wait until it answers."""
+        if self._process is not None:
+            return
         options = {
             **self._settings,
             "port": str(self.port),
