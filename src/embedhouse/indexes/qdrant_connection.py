@@ -27,7 +27,7 @@ __all__ = ["QdrantConnection", "is_missing"]
 
 Answer = TypeVar("Answer")
 
-_TRIES = 4
+_TRIES = 3
 _TRYING_S = 10.0
 _CONNECTING_S = 5.0
 _LEAST_S = 1e-3
