@@ -80,12 +80,13 @@ class Hit(msgspec.Struct, frozen=True, kw_only=True):
 class SearchResult(msgspec.Struct, frozen=True, kw_only=True):
     """Hits, best first. `timings_ms` holds each stage: tokenise, embed, dense, lexical, fuse, read.
 
-    `degraded` is empty, or says why a hybrid search was answered by words alone; `mode` is then "lexical".
+    `generation`: the one that answered. `degraded` is empty, or says why a hybrid search was answered by words alone; `mode` is then "lexical".
     """
 
     hits: list[Hit]
     mode: Mode
     space: str
+    generation: int = 0
     took_ms: float
     timings_ms: dict[str, float] = {}
     degraded: str = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from pathlib import Path
 
 from embedhouse.domain.deadline import Deadline
@@ -26,6 +27,12 @@ class Evaluating:
         self._measures = parse_measures(measures)
         self._queries = read_queries(queries)
         self._qrels = read_qrels(qrels)
+
+    def by(self, search: Callable[..., SearchResult]) -> Evaluating:
+        """The same queries and judgements, asked elsewhere."""
+        other = copy(self)
+        other._search = search
+        return other
 
     def run(
         self,

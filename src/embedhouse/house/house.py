@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections import Counter
@@ -29,6 +30,7 @@ from embedhouse.domain.reports import (
     Progress,
 )
 from embedhouse.domain.stores import EMBEDDED
+from embedhouse.domain.syncing import SyncReport
 from embedhouse.domain.threads import ContextThreads
 from embedhouse.evaluation.scoring import Evaluation
 from embedhouse.exports.target import ExportTarget
@@ -41,7 +43,10 @@ from embedhouse.house.models import Models
 from embedhouse.house.planning import priced_plan
 from embedhouse.house.search import Search
 from embedhouse.house.shelf import Shelf
+from embedhouse.house.sources import Sources
 from embedhouse.house.spaces import Spaces
+from embedhouse.house.syncing import Syncing
+from embedhouse.house.upgrades import Upgrades
 from embedhouse.house.usage import Usage
 from embedhouse.indexing.compaction import compact, is_due
 from embedhouse.indexing.ingest import Ingest, Ingested
@@ -52,6 +57,7 @@ from embedhouse.indexing.plan import Planning
 from embedhouse.ledger import documents
 from embedhouse.ledger.changes import EVERYTHING
 from embedhouse.models.store import ModelStore
+from embedhouse.ports import Source
 from embedhouse.settings import Settings
 from embedhouse.sources import FileSource, ReadSettings, open_source
 from embedhouse.spend.meter import SpendMeter
@@ -89,6 +95,11 @@ class House:
         self.usage = Usage(parts.database, self._meter)
         self.keys = ApiKeys(parts.database)
         self.spaces = Spaces(parts)
+        # As it is now: addresses of sources come from variables that they name.
+        environ = dict(os.environ)
+        self.sources = Sources(parts.database, self.collections, environ, settings.max_text_bytes)
+        self._syncing = Syncing(self._shelf, settings, environ, self.documents, self._ingest)
+        self.upgrades = Upgrades(self._shelf, self.search, self._meter.prices)
         self._url: str | None = None
 
     def index(
@@ -186,6 +197,34 @@ class House:
             self._compact_if_due(opened, tell, within)
         return self._report(name, done, 0, time.perf_counter() - started, [])
 
+    def sync(
+        self,
+        collection: str,
+        *,
+        sources: Sequence[str] | None = None,
+        allow_mass_delete: bool = False,
+        full: bool = False,
+        progress: Callable[[Progress], None] | None = None,
+        deadline: Deadline | None = None,
+    ) -> SyncReport:
+        """Bring a collection into step with its sources, or with those that are named: what differs goes in, what
+        is gone goes out. What did not change costs no token. `full`: read SQL sources whole, not only what changed.
+
+        A source that fails does not stop the others: see each one's outcome, and SyncReport.in_step. Where more
+        than the setting mass_delete_share of a source's documents are gone, none of them is deleted, unless
+        `allow_mass_delete`. Errors: UnknownCollection, NotFound (source), InvalidInput (it has none), those of the
+        model and the disk.
+        """
+        return self._syncing.run(
+            collection,
+            self.collections,
+            only=sources,
+            allow_mass_delete=allow_mass_delete,
+            full=full,
+            tell=progress or (lambda _: None),
+            deadline=deadline or Deadline.never(),
+        )
+
     def evaluate(
         self,
         collection: str,
@@ -238,6 +277,7 @@ class House:
         for info in self.collections.list():
             if info.pending_chunks:
                 self._shelf.background.submit(self._shelf.get(info.name), EVERYTHING)
+        self.upgrades.go_on()
 
     def _cache_status(self) -> CacheStatus:
         info, counters = self._parts.cache.info(), COUNTERS.snapshot()
@@ -251,6 +291,7 @@ class House:
     def close(self) -> None:
         """Finish what is under way, flush and release everything."""
         self.spaces.close()
+        self.upgrades.close()
         self._executor.shutdown()
         self._shelf.close()
         self._meter.close()
@@ -272,7 +313,7 @@ class House:
     def _ingest(
         self,
         opened: OpenCollection,
-        sources: Sequence[FileSource],
+        sources: Sequence[Source],
         tell: Callable[[Progress], None],
         deadline: Deadline,
     ) -> Ingested:

@@ -4,7 +4,6 @@ ledger's word that it is done."""
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -14,23 +13,24 @@ import numpy as np
 from sqlalchemy import Connection
 
 from embedhouse.domain.deadline import Deadline
-from embedhouse.domain.documents import Metadata, StoredChunk
+from embedhouse.domain.documents import StoredChunk
 from embedhouse.domain.embeddings import Embeddings, Vectors
 from embedhouse.domain.errors import IndexDamaged, InvalidInput, ProviderRefused
+from embedhouse.indexing.entries import index_entry, new_metadata
+from embedhouse.indexing.leasing import Leases
 from embedhouse.indexing.open_generation import OpenGeneration
+from embedhouse.indexing.shared_write import SharedWrite
+from embedhouse.indexing.work import LeasedWork, LocalWork, Work
 from embedhouse.ledger import changes, chunks, collections
 from embedhouse.ledger.changes import EVERYTHING, Change, DeadLetter, Logged
-from embedhouse.ports import Index, IndexEntry
+from embedhouse.ports import Index
 
-__all__ = ["Drained", "IndexReplaced", "Indexer", "index_entry"]
+__all__ = ["Drained", "IndexReplaced", "Indexer"]
 
-_CHANGES_PER_BATCH = 512
 _FLUSH_EVERY = 10_000
 
 _Vectors = dict[int, tuple[Vectors, int | None]]
 """Chunk key -> (its vector, tokens that the model read; None from the cache)."""
-
-_Find = Callable[[Connection, int, int], list[Change]]
 
 
 class Drained(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,15 +52,18 @@ class Drained(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Indexer:
-    """Applies the change log of one generation. Several threads may drain at once: each change is claimed by
-    one. Keys are versioned, so the order between changes does not matter."""
+    """Applies the change log of one generation. Several threads may drain at once, and where the ledger is shared
+    several processes: each change is claimed by one. Keys are versioned, so the order between changes does not
+    matter."""
 
     def __init__(self, opened: OpenGeneration) -> None:
         self._opened = opened
         self._database = opened.parts.database
         self._id = opened.generation.id
-        self._claims = threading.Condition()
-        self._claimed: set[int] = set()
+        self._leases = opened.parts.leases or Leases.of(self._database)
+        self._work: Work = LocalWork(self._database, self._id)
+        if self._leases is not None:
+            self._work = LeasedWork(self._database, self._id, self._leases)
         self._unflushed = 0
 
     @property
@@ -83,8 +86,7 @@ class Indexer:
         """Apply everything that is pending now and while it works; or only what is `within`, first; or
         only what a crash took from the index."""
         total = Drained()
-        find = changes.replays if replays_only else changes.pending_changes
-        while done := self._drain_batch(deadline, partial(find, within=within)):
+        while done := self._drain_batch(deadline, within, replays_only):
             total = total.plus(done)
             on_batch(done)
             if self._unflushed >= _FLUSH_EVERY:
@@ -92,15 +94,17 @@ class Indexer:
         return total
 
     def finish(self, logged: Logged, deadline: Deadline) -> Drained:
-        """Apply what a write logged, and wait for what other threads have claimed of it."""
+        """Apply what a write logged, and wait for what others have claimed of it."""
         before = self._opened.replacements
         total = self.drain(deadline, within=logged)
         if self._opened.replacements != before:  # then what was logged was logged anew, among everything else
             return total.plus(self.drain(deadline))
-        with self._claims:
-            while any(logged.after < seq <= logged.upto for seq in self._claimed):
-                deadline.check("waiting for the index")
-                self._claims.wait(timeout=min(deadline.remaining_s, 1.0))
+
+        def drain() -> None:
+            nonlocal total
+            total = total.plus(self.drain(deadline, within=logged))
+
+        self._work.wait(logged, deadline, drain)
         return total
 
     def flush(self) -> None:
@@ -134,33 +138,18 @@ class Indexer:
             with self._database.write() as ledger:
                 changes.forget_flushed(ledger, self._id, upto)
 
-    def _drain_batch(self, deadline: Deadline, find: _Find) -> Drained | None:
+    def _drain_batch(self, deadline: Deadline, within: Logged, replays_only: bool) -> Drained | None:
         deadline.check("indexing")
         try:
             # Borrowed before the log is read, because opening the index may log changes; and until the batch is
             # done, so that it does not close while the model works.
-            with self._opened.slot.borrow(), self._batch(find) as batch:
-                return self._apply(batch, deadline) if batch else None
+            with self._opened.slot.borrow():
+                if self._leases is not None:
+                    self._opened.follow()
+                with self._work.batch(within, replays_only=replays_only) as batch:
+                    return self._apply(batch, deadline) if batch else None
         except IndexReplaced:
             return Drained()
-
-    @contextmanager
-    def _batch(self, find: _Find) -> Iterator[list[Change]]:
-        batch = self._claim(find)
-        try:
-            yield batch
-        finally:
-            with self._claims:
-                self._claimed.difference_update(change.seq for change in batch)
-                self._claims.notify_all()
-
-    def _claim(self, find: _Find) -> list[Change]:
-        with self._claims:
-            with self._database.read() as ledger:
-                pending = find(ledger, self._id, _CHANGES_PER_BATCH + len(self._claimed))
-            batch = [change for change in pending if change.seq not in self._claimed][:_CHANGES_PER_BATCH]
-            self._claimed.update(change.seq for change in batch)
-            return batch
 
     def _apply(self, batch: Sequence[Change], deadline: Deadline) -> Drained:
         with self._database.read() as ledger:
@@ -168,7 +157,10 @@ class Indexer:
         # A chunk that is not current was deleted since: a later change says so to the index.
         wanted = [current[c.chunk_key] for c in batch if c.action == "upsert" and c.chunk_key in current]
         embedded, letters = self._embed(wanted, deadline)
-        self._write(batch, embedded, letters)
+        if self._leases is None:
+            self._write(batch, embedded, letters)
+        else:
+            batch = self._write_shared(self._leases, batch, embedded, letters)
         tokens = [count for _, count in embedded.values() if count is not None]
         return Drained(
             changes=len(batch),
@@ -179,8 +171,17 @@ class Indexer:
 
     def _embed(self, wanted: Sequence[StoredChunk], deadline: Deadline) -> tuple[_Vectors, list[DeadLetter]]:
         """See _Vectors; and the chunks that the model refuses for good."""
+        given = {} if self._opened.donor is None else self._opened.donor.vectors(wanted)
+        held: _Vectors = {key: (vector, None) for key, vector in given.items()}
+        wanted = [stored for stored in wanted if stored.chunk.key not in held]
         if not wanted:
-            return {}, []
+            return held, []
+        embedded, letters = self._embed_by_model(wanted, deadline)
+        return held | embedded, letters
+
+    def _embed_by_model(
+        self, wanted: Sequence[StoredChunk], deadline: Deadline
+    ) -> tuple[_Vectors, list[DeadLetter]]:
         try:
             result = self._embeddings(wanted, deadline)
         except (InvalidInput, ProviderRefused) as error:
@@ -196,8 +197,8 @@ class Indexer:
         if len(wanted) == 1:
             return {}, [DeadLetter(chunk_key=wanted[0].chunk.key, code=error.code, message=str(error))]
         middle = len(wanted) // 2
-        left, left_letters = self._embed(wanted[:middle], deadline)
-        right, right_letters = self._embed(wanted[middle:], deadline)
+        left, left_letters = self._embed_by_model(wanted[:middle], deadline)
+        right, right_letters = self._embed_by_model(wanted[middle:], deadline)
         return left | right, left_letters + right_letters
 
     def _embeddings(self, wanted: Sequence[StoredChunk], deadline: Deadline) -> Embeddings:
@@ -217,7 +218,7 @@ class Indexer:
                 index.write(
                     upserts=[index_entry(current[key], vector) for key, vector in vectors.items()],
                     deletes=deletes,
-                    metadata=_new_metadata(batch, current),
+                    metadata=new_metadata(batch, current),
                     deadline=Deadline.never(),
                 )
             with self._database.write() as ledger:
@@ -226,6 +227,19 @@ class Indexer:
                 changes.add_dead_letters(ledger, self._id, [one for one in letters if one.chunk_key in current])
                 changes.forget_dead_letters(ledger, [*deletes, *embedded])
             self._unflushed += len(batch)
+
+    def _write_shared(
+        self, held: Leases, batch: Sequence[Change], embedded: _Vectors, letters: Sequence[DeadLetter]
+    ) -> Sequence[Change]:
+        """What of the batch was still this process's, and is done."""
+        vectors = {key: vector for key, (vector, _) in embedded.items()}
+        with self._opened.lock, self.guarded() as index:
+            step = SharedWrite(self._database, self._id, held.owner, index)
+            done = self._database.persist(partial(step.apply, batch, vectors, letters))
+            held.done(change.seq for change in done)
+            if not index.capabilities.durable:
+                self._unflushed += len(done)
+        return done
 
     def _count(
         self,
@@ -255,22 +269,6 @@ class Indexer:
                 damaged, reason = index, str(error)
         self._opened.replace_damaged(damaged)
         raise IndexReplaced(reason)
-
-
-def _new_metadata(batch: Sequence[Change], current: dict[int, StoredChunk]) -> list[tuple[int, Metadata]]:
-    keys = {change.chunk_key for change in batch if change.action == "metadata"}
-    return [(key, current[key].metadata) for key in sorted(keys & current.keys())]
-
-
-def index_entry(stored: StoredChunk, vector: Vectors) -> IndexEntry:
-    """A chunk as the index holds it."""
-    return IndexEntry(
-        key=stored.chunk.key,
-        document_id=stored.chunk.document_id,
-        vector=vector,
-        text=stored.chunk.embedded_text,
-        metadata=stored.metadata,
-    )
 
 
 class IndexReplaced(Exception):

@@ -15,7 +15,7 @@ from embedhouse.indexing.open_generation import OpenGeneration
 from embedhouse.indexing.parts import Parts
 from embedhouse.indexing.served import ServedGeneration
 from embedhouse.indexing.writer import DocumentWriter
-from embedhouse.ledger import collections
+from embedhouse.ledger import builds, collections
 from embedhouse.ledger.changes import Logged
 from embedhouse.ports import Index
 
@@ -56,11 +56,15 @@ class OpenCollection:
             with self._parts.database.read() as ledger:
                 found = collections.collection_named(ledger, self.collection.name)
                 written = collections.generations(ledger, found.id)
+                built = {each.id: builds.build_of(ledger, each.id) for each in written}
             if found.revision == self._seen.revision and found.id == self.collection.id:
                 return
             self.collection = found
-            known = {served.opened.generation.id: served for served in self._seen.served}
-            self._seen = _Seen(found.revision, [self._served(each, known.pop(each.id, None)) for each in written])
+            known = {each.opened.generation.id: each for each in self._seen.served}
+            served = [self._served(each, known.pop(each.id, None)) for each in written]
+            for each in served:
+                each.build = built[each.opened.generation.id]
+            self._seen = _Seen(found.revision, served)
         for gone in known.values():
             gone.opened.close()
 
@@ -94,6 +98,11 @@ class OpenCollection:
         return next(served for served in self._seen.served if served.opened.generation.state == "live")
 
     @property
+    def shadow(self) -> ServedGeneration | None:
+        """The complete one that may become live."""
+        return next((each for each in self._seen.served if each.opened.generation.state == "shadow"), None)
+
+    @property
     def live(self) -> OpenGeneration:
         """The generation that answers."""
         return self.serving.opened
@@ -112,10 +121,16 @@ class OpenCollection:
         """Whether a write is also for generations that do not answer, and nobody waits for them."""
         return sum(served.opened.generation.state in _WAITED_FOR for served in self._seen.served) > 1
 
-    def ask(self, question: Callable[[OpenGeneration, Index], Result], deadline: Deadline) -> Result:
-        """Ask the live index; the generation is that of the index. Errors: those of ServedGeneration.ask."""
-        serving = self.serving
-        return serving.ask(lambda index: question(serving.opened, index), deadline)
+    def ask(
+        self,
+        question: Callable[[OpenGeneration, Index], Result],
+        deadline: Deadline,
+        served: ServedGeneration | None = None,
+    ) -> Result:
+        """Ask the live index, or that of one of its others; the generation is that of the index. Errors: those of
+        ServedGeneration.ask."""
+        asked = served or self.serving
+        return asked.ask(lambda index: question(asked.opened, index), deadline)
 
     def finish(self, logged: Logged, deadline: Deadline) -> Drained:
         """Bring the live index up to date with a write, ahead of bulk work; what was done."""

@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property, partial
+from typing import Protocol
 
 from embedhouse.chunking.context import ContextBudget, chunk_context, context_budget
 from embedhouse.domain.collections import Collection, Generation
+from embedhouse.domain.documents import StoredChunk
+from embedhouse.domain.embeddings import Vectors
 from embedhouse.domain.errors import IndexDamaged, SpaceMismatch, UnknownCollection
 from embedhouse.domain.models import ModelChoice
 from embedhouse.indexing.parts import Parts
 from embedhouse.indexing.slot import IndexSlot
 from embedhouse.ledger import changes, collections
+from embedhouse.ledger.leadership import in_turn
 from embedhouse.ports import Chunker, Embedder, Index, IndexSpec, Store
 from embedhouse.telemetry import COUNTERS
 
-__all__ = ["OpenGeneration", "readable_tokens"]
+__all__ = ["Donor", "OpenGeneration", "readable_tokens"]
 
 
 def readable_tokens(embedder: Embedder) -> int:
     """Tokens of a document that the model reads: its window less special tokens and the document prompt."""
     prompt = embedder.tokenizer.count([embedder.space.prompt("document")])[0]
     return embedder.space.max_tokens - embedder.tokenizer.special_count - prompt
+
+
+class Donor(Protocol):
+    """Where vectors of this generation's space are besides the vector cache."""
+
+    def vectors(self, wanted: Sequence[StoredChunk]) -> dict[int, Vectors]:
+        """Chunk key -> vector, of those chunks that the cache does not have and this does."""
+        ...
 
 
 class OpenGeneration:
@@ -35,6 +49,8 @@ class OpenGeneration:
         self.slot = IndexSlot(self._open_current, self.lock)
         self._closed = False
         self._opened_name = ""
+        self.donor: Donor | None = None
+        """Has the vectors that the cache may have lost."""
         self.replacements = 0
         """How often the index was found missing or damaged, and every chunk logged to be written again."""
 
@@ -72,6 +88,10 @@ class OpenGeneration:
         ledger is told to write every chunk again; one that was not closed cleanly gets its last changes again."""
         if self._closed:  # a search that was under way when the collection was deleted
             raise UnknownCollection(name=self.collection.name)
+        with self._in_turn():
+            return self._open_named()
+
+    def _open_named(self) -> Index:
         name = self._opened_name = self.current_name()
         if not self.store.exists(name):
             return self.open_index(name) if self._is_new() else self._replacement()
@@ -103,11 +123,22 @@ class OpenGeneration:
             with self.slot.borrow() as current:
                 if current is not damaged:  # another thread was faster
                     return
-            name = self.current_name()
-            if name != self._opened_name:  # another process was faster
+            with self._in_turn():
+                name = self.current_name()
+                if name != self._opened_name:  # another process was faster
+                    self.slot.swap(self._open_named(), _nothing)
+                else:
+                    self.slot.swap(self._replacement(), partial(self.store.drop, name))
+
+    def follow(self) -> None:
+        """Open the index that another process put in the place of this one, if one did."""
+        if self.slot.is_open and self.current_name() != self._opened_name:
+            with self.lock:
                 self.slot.swap(self._open_current(), _nothing)
-            else:
-                self.slot.swap(self._replacement(), partial(self.store.drop, name))
+
+    def _in_turn(self) -> AbstractContextManager[None]:
+        """One process at a time makes or replaces the index."""
+        return in_turn(self.parts.database, f"index of generation {self.generation.id}")
 
     def move_to(self, index: Index, name: str) -> None:
         """Swap in an index that was built beside, and delete the old one."""
@@ -126,9 +157,12 @@ class OpenGeneration:
         self.slot.close()
 
     def current_name(self) -> str:
-        """The index's name as the ledger has it now."""
+        """The index's name as the ledger has it now. Errors: UnknownCollection."""
         with self.parts.database.read() as ledger:
-            return collections.generation(ledger, self.generation.id).index_name
+            name = collections.index_name(ledger, self.generation.id)
+        if name is None:  # another process has deleted it
+            raise UnknownCollection(name=self.collection.name)
+        return name
 
     def _is_new(self) -> bool:
         with self.parts.database.read() as ledger:
@@ -141,11 +175,15 @@ class OpenGeneration:
         name = collections.new_index_name(self.generation.id)
         index = self.open_index(name)
         self._opened_name = name
+        self.parts.database.persist(partial(self._log_everything, name))
+        return index
+
+    def _log_everything(self, name: str) -> None:
         with self.parts.database.write() as ledger:
+            # First: what another process writes at this moment comes to its end.
+            changes.replay_all(ledger, self.generation.id)
             collections.set_index_name(ledger, self.generation.id, name)
             collections.set_keep_changes_after(ledger, self.generation.id, None)
-            changes.replay_all(ledger, self.generation.id)
-        return index
 
     def open_index(self, name: str) -> Index:
         """An index of this generation's kind with that name. Errors: those of Store.open."""

@@ -9,6 +9,7 @@ from embedhouse.domain.deadline import Deadline
 from embedhouse.indexing.indexer import Indexer, IndexReplaced
 from embedhouse.indexing.open_generation import OpenGeneration
 from embedhouse.ledger import changes, collections
+from embedhouse.ledger.builds import Build
 from embedhouse.ports import Index
 
 __all__ = ["ServedGeneration"]
@@ -22,6 +23,8 @@ class ServedGeneration:
     def __init__(self, opened: OpenGeneration) -> None:
         self.opened = opened
         self.indexer = Indexer(opened)
+        self.build: Build | None = None
+        """How far it is built, and its shares; None for a collection's first generation."""
         self._restored = 0
 
     def ask(self, question: Callable[[Index], Result], deadline: Deadline) -> Result:

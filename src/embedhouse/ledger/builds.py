@@ -19,16 +19,20 @@ __all__ = [
     "Stage",
     "add_build",
     "add_shadow_queries",
+    "advance",
     "build_of",
     "copy_chunks",
-    "delete_generation",
+    "delete_some_of_generation",
     "document_count",
     "documents_to_cut",
     "forget_shadow_queries",
     "set_build",
     "shadow_queries",
+    "still_so",
     "work_done",
 ]
+
+_ROWS_PER_DELETE = 5_000
 
 Stage = Literal["building", "paused", "complete"]
 
@@ -83,7 +87,10 @@ def add_build(connection: Connection, build: Build) -> None:
 def build_of(connection: Connection, generation_id: int) -> Build | None:
     """The build of a generation; None for one that was the first of its collection."""
     row = connection.execute(select(t.build).where(t.build.c.generation_id == generation_id)).one_or_none()
-    return None if row is None else msgspec.convert(dict(row._mapping), Build, strict=False)
+    if row is None:
+        return None
+    found = {str(name): value for name, value in row._mapping.items()}
+    return msgspec.convert(found, Build, strict=False)
 
 
 def set_build(connection: Connection, generation_id: int, **values: object) -> None:
@@ -132,6 +139,25 @@ def documents_to_cut(
     ]
 
 
+def still_so(connection: Connection, documents: Sequence[DocumentToCut]) -> set[int]:
+    """The pks of those that were not changed or deleted since they were read; they stay so until the transaction
+    ends."""
+    hashes = {each.pk: each.content_hash for each in documents}
+    query = select(t.document.c.pk, t.document.c.content_hash).where(t.document.c.pk.in_(list(hashes)))
+    rows = connection.execute(query.order_by(t.document.c.pk).with_for_update(read=True))
+    return {row.pk for row in rows if row.content_hash == hashes[row.pk]}
+
+
+def advance(connection: Connection, generation_id: int, batch: Sequence[DocumentToCut], chunk_count: int) -> None:
+    """These documents are done."""
+    values = {
+        "built_upto": batch[-1].pk,
+        "documents": t.build.c.documents + len(batch),
+        "chunks": t.build.c.chunks + chunk_count,
+    }
+    connection.execute(update(t.build).where(t.build.c.generation_id == generation_id).values(values))
+
+
 def copy_chunks(connection: Connection, from_id: int, to_id: int, pks: Sequence[int]) -> list[int]:
     """Take over the chunks of these documents from another generation, where this one has none; the new keys."""
     names = ["document_pk", "ordinal", "start", "end", "text", "headings", "context", "hash"]
@@ -149,11 +175,16 @@ def copy_chunks(connection: Connection, from_id: int, to_id: int, pks: Sequence[
     return list(connection.execute(statement, copied).scalars())
 
 
-def delete_generation(connection: Connection, generation_id: int) -> None:
-    """Delete a generation with its chunks and its log."""
-    for table in (t.dead_letter, t.change, t.chunk, t.shadow_query, t.build):
-        connection.execute(delete(table).where(table.c.generation_id == generation_id))
+def delete_some_of_generation(connection: Connection, generation_id: int) -> bool:
+    """Delete a piece of a generation, and itself at last; whether there is more."""
+    for table, key in ((t.change, t.change.c.seq), (t.chunk, t.chunk.c.key)):
+        some = select(key).where(table.c.generation_id == generation_id).limit(_ROWS_PER_DELETE)
+        if connection.execute(delete(table).where(key.in_(some))).rowcount:
+            return True
+    for small in (t.dead_letter, t.shadow_query, t.build):
+        connection.execute(delete(small).where(small.c.generation_id == generation_id))
     connection.execute(delete(t.generation).where(t.generation.c.id == generation_id))
+    return False
 
 
 def add_shadow_queries(connection: Connection, generation_id: int, found: Sequence[ShadowQuery]) -> None:

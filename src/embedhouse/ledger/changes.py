@@ -33,6 +33,7 @@ __all__ = [
     "replay_all",
     "replays",
     "unseen",
+    "waiting_keys",
 ]
 
 Action = Literal["upsert", "delete", "metadata"]
@@ -119,6 +120,19 @@ def unseen(connection: Connection, generation_id: int, keys: Sequence[int]) -> l
         else:
             ranges.append(Logged(seq - 1, seq))
     return ranges
+
+
+def waiting_keys(connection: Connection, generation_id: int, keys: Sequence[int]) -> set[int]:
+    """Those of the chunks for which something is logged that the index has not seen."""
+    found: set[int] = set()
+    for block in blocks(keys):
+        where = (
+            t.change.c.generation_id == generation_id,
+            t.change.c.state.in_((t.PENDING, t.REPLAY)),
+            t.change.c.chunk_key.in_(block),
+        )
+        found.update(connection.execute(select(t.change.c.chunk_key).where(*where)).scalars())
+    return found
 
 
 def last_seq(connection: Connection) -> int:

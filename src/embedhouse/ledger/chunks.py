@@ -21,6 +21,7 @@ __all__ = [
     "delete_chunks",
     "insert_chunks",
     "keys_by_document",
+    "keys_by_hash",
     "keys_of",
     "known_chunks",
     "move_chunks",
@@ -123,6 +124,17 @@ def needed_hashes(connection: Connection, fingerprint: str, hashes: Sequence[byt
         where = (t.chunk.c.hash.in_(block), t.chunk.c.generation_id.in_(generations))
         needed.update(connection.execute(select(t.chunk.c.hash).where(*where)).scalars())
     return needed
+
+
+def keys_by_hash(connection: Connection, generation_id: int, hashes: Sequence[bytes]) -> dict[bytes, int]:
+    """Hash -> key of one of a generation's chunks with it; hashes that it does not have are absent."""
+    found: dict[bytes, int] = {}
+    for block in blocks(hashes):
+        where = (t.chunk.c.hash.in_(block), t.chunk.c.generation_id == generation_id)
+        found |= {
+            row.hash: row.key for row in connection.execute(select(t.chunk.c.hash, t.chunk.c.key).where(*where))
+        }
+    return found
 
 
 def keys_by_document(
