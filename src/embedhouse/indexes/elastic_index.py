@@ -35,7 +35,8 @@ _BATCH = 500
 _PAGE = 10_000
 _MOST_TERMS = 1_024
 _SHARD_BYTES = 5 * 1024**3
-_ASK_AGAIN_S = 1.0
+_ASK_AGAIN_S = 0.05
+_ASK_AT_LEAST_EVERY_S = 2.0
 _BY_SCORE = ["_score", {KEY: "asc"}]
 
 Query = dict[str, Any]
@@ -270,8 +271,10 @@ class ElasticsearchIndex:
             wait_for_completion="false",
         )
         # A server that was started again knows nothing of its tasks: what is left of them is done in its own time.
+        wait_s = _ASK_AGAIN_S
         while (task := self._server.find(f"/_tasks/{started['task']}")) and not task.get("completed"):
-            time.sleep(_ASK_AGAIN_S)
+            time.sleep(wait_s)
+            wait_s = min(2 * wait_s, _ASK_AT_LEAST_EVERY_S)
         self._server.ask("POST", f"/{self._alias}/_refresh")
 
     def flush(self) -> None:
