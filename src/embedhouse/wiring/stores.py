@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import msgspec
 
-from embedhouse.domain.errors import InvalidInput, InvalidSetting
+from embedhouse.domain.errors import InvalidInput, InvalidSetting, MissingExtra
 from embedhouse.domain.stores import EMBEDDED, StoreKind, StoreSettings, store_of_url
 from embedhouse.indexes.embedded import EmbeddedStore
 from embedhouse.indexes.paired import PairedStore
 from embedhouse.ledger import collections
 from embedhouse.ledger.database import Database
+from embedhouse.ledger.term_statistics import LedgerTermStatistics
 from embedhouse.ports import Store
 from embedhouse.settings import Settings
 
@@ -70,7 +71,35 @@ class Stores:
         if not self._owner:
             with self._database.write() as ledger:
                 self._owner = collections.house_id(ledger)
-        return _CONNECT[settings.kind](settings, self._owner)
+        try:
+            return self._connect(settings)
+        except ModuleNotFoundError as error:
+            raise MissingExtra(what=f"A store of kind {settings.kind}", extra=settings.kind) from error
+
+    def _connect(self, settings: StoreSettings) -> Store:
+        """Imported here: each needs an extra of its own."""
+        match settings.kind:
+            case "postgresql":
+                from embedhouse.indexes.pgvector import PgvectorStore
+
+                return PgvectorStore.connect(settings, owner=self._owner)
+            case "qdrant":
+                from embedhouse.indexes.qdrant_server import QdrantStore
+
+                return QdrantStore.connect(settings, owner=self._owner)
+            case "elasticsearch" | "opensearch":
+                from embedhouse.indexes.elasticsearch import ElasticsearchStore
+
+                return ElasticsearchStore.connect(settings, owner=self._owner)
+            case "weaviate":
+                from embedhouse.indexes.weaviate import WeaviateStore
+
+                return WeaviateStore.connect(settings, owner=self._owner)
+            case _:
+                from embedhouse.indexes.pinecone import PineconeStore
+
+                statistics = LedgerTermStatistics(self._database)
+                return PineconeStore.connect(settings, owner=self._owner, statistics=statistics)
 
 
 def store_settings(name: str, settings: Settings, environ: Mapping[str, str]) -> StoreSettings:
@@ -90,6 +119,3 @@ def store_settings(name: str, settings: Settings, environ: Mapping[str, str]) ->
             raise InvalidSetting(name="store", origin="its URL", reason=str(error)) from None
     variable = found.api_key_env or _KEY_VARIABLES.get(found.kind, "")
     return msgspec.structs.replace(found, api_key=found.api_key or environ.get(variable, ""))
-
-
-_CONNECT: dict[StoreKind, Callable[[StoreSettings, str], Store]] = {}
