@@ -40,7 +40,7 @@ CONFIG_FILE = "config.toml"
 ENV_PREFIX = "EMBEDHOUSE_"
 SECRETS = frozenset({"api_key", "hub_token"})
 
-_URLS = frozenset({"redis_url", "ledger_url", "store", "lexical_store"})
+_URLS = frozenset({"redis_url", "server_url", "ledger_url", "store", "lexical_store"})
 _TABLES = frozenset({"providers", "prices", "budgets", "stores"})
 
 MEANINGS = {
@@ -73,11 +73,13 @@ MEANINGS = {
     "providers": "Places that serve models: tables `[providers.NAME]`.",
     "prices": 'USD per million tokens of a model, `"PROVIDER:MODEL" = 0.02`, in place of the built-in table.',
     "budgets": "Money that may be spent: tables `[[budgets]]`.",
+    "server_url": "The server that commands go through instead of opening the home: `http://HOST:7700`.",
     "ledger_url": "The ledger: `postgresql://USER:PASSWORD@HOST/DATABASE`; empty: a file in the home.",
     "ledger_pool": "Connections to a ledger on PostgreSQL that one process opens at most.",
     "store": "Where indexes of new collections are: a store of `stores`, a URL, or `embedded`.",
     "lexical_store": "The store that searches by words, where it is another one. Empty: the same.",
     "stores": "Servers that keep indexes: tables `[stores.NAME]`.",
+    "mass_delete_share": "Share of a source's documents of which more are not deleted at once. 1: no limit.",
     "log_level": "What is logged to stderr.",
 }
 """What each setting does: one line for the reference page."""
@@ -148,11 +150,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     providers: dict[str, ProviderSettings] = msgspec.field(default_factory=lambda: dict(_WITHOUT_TABLE))
     prices: dict[str, Annotated[float, Meta(ge=0)]] = {}
     budgets: tuple[Budget, ...] = ()
+    server_url: str = ""
     ledger_url: str = ""
     ledger_pool: Annotated[int, Meta(ge=2)] = 10
     store: _Text = EMBEDDED
     lexical_store: str = ""
     stores: dict[str, StoreSettings] = {}
+    mass_delete_share: Annotated[float, Meta(ge=0, le=1)] = 0.3
     log_level: LogLevel = "warning"
     origins: dict[str, str] = {}
 

@@ -29,8 +29,8 @@ _POLL_S = 0.1
 
 @contextmanager
 def connect(settings: Settings, on_progress: OnProgress) -> Iterator[AnyHouse]:
-    """Open the house; where a running server holds it, talk to that server instead. `on_progress` hears of
-    models that are fetched on the way.
+    """Open the house; where a running server holds it, or the settings name one, talk to that server instead.
+    `on_progress` hears of models that are fetched on the way.
 
     Errors: HouseLocked where another process holds the folder and does not serve.
     """
@@ -56,7 +56,7 @@ def _open_here(settings: Settings, on_progress: OnProgress) -> AnyHouse:
 
 
 def _remote(settings: Settings) -> RemoteHouse | None:
-    url = server_url(settings.home)
+    url = settings.server_url or server_url(settings.home)
     if url is None:
         return None
     from embedhouse.cli.remote import RemoteHouse
