@@ -24,7 +24,9 @@ class EmbeddedStore:
 
     def open(self, spec: IndexSpec) -> QdrantEdgeIndex:
         """The index in its folder, made if it is not there. Errors: those of QdrantEdgeIndex.open."""
-        return QdrantEdgeIndex.open(self._home / spec.name, dimensions=spec.dimensions, lexical=spec.lexical)
+        return QdrantEdgeIndex.open(
+            self._home / spec.name, dimensions=spec.dimensions, lexical=spec.lexical, sides=spec.sides
+        )
 
     def drop(self, name: str) -> None:
         """Delete the folder, and that of its generation when nothing else is in it."""

@@ -48,7 +48,7 @@ from embedhouse.indexes.qdrant_points import (
     unit,
 )
 from embedhouse.indexes.ranking import NOTHING_FOUND, check_entries, check_vector, ranked
-from embedhouse.ports import Candidates, Capabilities, IndexEntry, IndexInfo
+from embedhouse.ports import Candidates, Capabilities, IndexEntry, IndexInfo, Sides
 
 __all__ = ["QdrantEdgeIndex"]
 
@@ -71,10 +71,13 @@ _ROOM_BYTES = 96 * 1024 * 1024
 class QdrantEdgeIndex:
     """One generation's index in a folder of its own. Thread-safe; one process at a time."""
 
-    def __init__(self, shard: engine.EdgeShard, folder: Path, dimensions: int, lexical: LexicalSettings) -> None:
+    def __init__(
+        self, shard: engine.EdgeShard, folder: Path, dimensions: int, lexical: LexicalSettings, sides: Sides
+    ) -> None:
         self._shard = shard
         self._folder = folder
         self._dimensions = dimensions
+        self._sides = sides
         self._bm25 = engine.Bm25Params(k=lexical.k1, b=lexical.b)
         self._analyzer = get_analyzer(lexical.analyzer)
         self._fields = _index_fields(shard)
@@ -83,8 +86,11 @@ class QdrantEdgeIndex:
         self._known_terms: tuple[tuple[object, str], list[str]] = (object(), ""), []
 
     @classmethod
-    def open(cls, folder: Path, *, dimensions: int, lexical: LexicalSettings) -> QdrantEdgeIndex:
-        """Open the index in `folder`, or create it where the folder is missing or empty.
+    def open(
+        cls, folder: Path, *, dimensions: int, lexical: LexicalSettings, sides: Sides = "both"
+    ) -> QdrantEdgeIndex:
+        """Open the index in `folder`, or create it where the folder is missing or empty. For the lexical side alone
+        it keeps no vectors.
 
         Errors: IndexDamaged where it cannot be read or is of other dimensions; HouseLocked where it is open
         already; DiskFull; ReadOnly.
@@ -96,12 +102,12 @@ class QdrantEdgeIndex:
                 shard = engine.EdgeShard.load(str(folder), _config(dimensions))
             else:
                 shard = engine.EdgeShard.create(str(folder), _config(dimensions))
-            return cls(shard, folder, dimensions, lexical)
+            return cls(shard, folder, dimensions, lexical, sides)
 
     @property
     def capabilities(self) -> Capabilities:
-        """Everything."""
-        return Capabilities(lexical=True, filters=True, partial_metadata=True)
+        """Everything, but for a side that it was not opened for."""
+        return Capabilities(dense=self._sides != "lexical", lexical=True, filters=True, partial_metadata=True)
 
     def write(
         self,
@@ -135,7 +141,8 @@ class QdrantEdgeIndex:
         self._index_ranges(payload)
         if namespace != DEFAULT_NAMESPACE:
             payload[NAMESPACE] = namespace
-        return engine.Point(entry.key, {DENSE: entry.vector.tolist()}, payload)
+        vectors = {} if self._sides == "lexical" else {DENSE: entry.vector.tolist()}
+        return engine.Point(entry.key, vectors, payload)
 
     def _index_ranges(self, payload: dict[str, Any]) -> None:
         for name in payload[RANGES]:
