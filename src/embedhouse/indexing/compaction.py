@@ -11,7 +11,8 @@ import numpy as np
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.documents import StoredChunk
 from embedhouse.domain.spaces import Space
-from embedhouse.indexing.indexer import Indexer, index_entry
+from embedhouse.indexing.entries import index_entry
+from embedhouse.indexing.indexer import Indexer
 from embedhouse.indexing.old_vectors import read_vectors, write_vectors
 from embedhouse.indexing.open_generation import OpenGeneration
 from embedhouse.indexing.parts import BuildSpec

@@ -6,6 +6,7 @@ import contextlib
 import threading
 import uuid
 from collections.abc import Iterable
+from functools import partial
 
 import structlog
 
@@ -42,10 +43,11 @@ class Leases:
         """Those of a ledger that is shared; a file needs none."""
         return cls(database, seconds) if database.is_shared else None
 
-    def take(self, generation_id: int, limit: int, within: Logged) -> list[Change]:
+    def take(self, generation_id: int, limit: int, within: Logged, *, replays_only: bool = False) -> list[Change]:
         """The oldest changes that nobody works on, which are now this process's. Errors: those of the ledger."""
+        find = partial(leases.take, replays_only=replays_only, limit=limit, within=within)
         with self._database.write() as ledger:
-            taken = leases.take(ledger, generation_id, self.owner, self._seconds, limit=limit, within=within)
+            taken = find(ledger, generation_id, self.owner, self._seconds)
         with self._lock:
             self._held.update(change.seq for change in taken)
             if taken and self._heart is None and not self._closing.is_set():

@@ -9,6 +9,7 @@ import msgspec
 
 from embedhouse.domain.collections import ChunkingSettings
 from embedhouse.domain.models import ModelChoice
+from embedhouse.indexing.leasing import Leases
 from embedhouse.ledger.database import Database
 from embedhouse.models.spaces import SpaceStates
 from embedhouse.ports import Chunker, Embedder, Store, Tokenizer, VectorCache
@@ -33,6 +34,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     open_store(store, lexical_store): where a generation's index is, opened once and shared. Errors: InvalidSetting
     for a name that the settings do not have, and those of the store.
     spaces: the watch over the models that `open_embedder` opens; None where nobody watches.
+    leases: what this process works on, where the ledger is shared.
     """
 
     home: Path
@@ -43,3 +45,4 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     make_chunker: Callable[[ChunkingSettings, Tokenizer], Chunker]
     build_in_child: Callable[[BuildSpec], list[int]]
     spaces: SpaceStates | None = None
+    leases: Leases | None = None

@@ -40,6 +40,7 @@ __all__ = [
     "generations",
     "hold_revision",
     "house_id",
+    "index_name",
     "live_generation",
     "mean_vector",
     "new_index_name",
@@ -165,6 +166,12 @@ def generation(connection: Connection, generation_id: int) -> Generation:
     return _generation(connection.execute(select(t.generation).where(t.generation.c.id == generation_id)).one())
 
 
+def index_name(connection: Connection, generation_id: int) -> str | None:
+    """The name of a generation's index; None when the generation is gone."""
+    query = select(t.generation.c.index_name).where(t.generation.c.id == generation_id)
+    return connection.execute(query).scalar()
+
+
 def set_index_name(connection: Connection, generation_id: int, name: str) -> None:
     """Point a generation at another index."""
     _update(connection, generation_id, index_name=name)
@@ -207,7 +214,7 @@ def counts(connection: Connection, collection_id: int, generation_id: int) -> Co
 
 def add_to_mean(connection: Connection, generation_id: int, vectors: Vectors, sign: int) -> None:
     """Add vectors, (n, dimensions) float32, to the generation's running sum, or take them away (`sign` -1)."""
-    total, count = _as_sum(connection.execute(_HELD_SUM, {"wanted": generation_id}).one())
+    total, count = _sum(connection, generation_id, _HELD_SUM)
     added = vectors.sum(axis=0, dtype=np.float64) * sign
     total = added if total is None else total + added
     count += sign * len(vectors)
@@ -225,12 +232,10 @@ def vector_count(connection: Connection, generation_id: int) -> int:
     return _sum(connection, generation_id)[1]
 
 
-def _sum(connection: Connection, generation_id: int) -> tuple[npt.NDArray[np.float64] | None, int]:
-    return _as_sum(connection.execute(_SUM, {"wanted": generation_id}).one())
-
-
-def _as_sum(row: Row[Any]) -> tuple[npt.NDArray[np.float64] | None, int]:
-    blob, count = row
+def _sum(
+    connection: Connection, generation_id: int, query: Any = None
+) -> tuple[npt.NDArray[np.float64] | None, int]:
+    blob, count = connection.execute(_SUM if query is None else query, {"wanted": generation_id}).one()
     return (None if blob is None else np.frombuffer(blob, np.float64)), count
 
 

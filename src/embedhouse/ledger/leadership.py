@@ -19,7 +19,7 @@ from embedhouse.ledger.database import Database
 if TYPE_CHECKING:
     import psycopg
 
-__all__ = ["Leadership", "alone", "leader", "leading", "try_to_lead"]
+__all__ = ["Leadership", "alone", "in_turn", "leader", "leading", "try_to_lead"]
 
 _HOLDER = """
 SELECT activity.application_name FROM pg_locks JOIN pg_stat_activity AS activity USING (pid)
@@ -78,6 +78,24 @@ def leading(database: Database, what: str) -> Iterator[bool]:
     finally:
         if leadership is not None:
             leadership.release()
+
+
+@contextmanager
+def in_turn(database: Database, what: str) -> Iterator[None]:
+    """One process at a time runs the block; others wait, however long. Not to be nested for the same `what`."""
+    if database.server is None:
+        yield
+        return
+    session = database.server.connect()
+    with contextlib.closing(session):
+        try:
+            session.execute(
+                "SELECT set_config('lock_timeout', '0', false), set_config('statement_timeout', '0', false)"
+            )
+            session.execute("SELECT pg_advisory_lock(%s)", [_number(what)])
+        except BaseException as error:
+            raise database.server.error(error) from error
+        yield
 
 
 def leader(database: Database, what: str) -> str:

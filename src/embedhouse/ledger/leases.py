@@ -8,13 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, Float, cast, func, or_, select, update
+from sqlalchemy import Connection, Float, cast, delete, func, insert, or_, select, update
 
 from embedhouse.ledger import tables as t
 from embedhouse.ledger.blocks import blocks
 from embedhouse.ledger.changes import EVERYTHING, Change, Logged
 
-__all__ = ["give_back", "hold", "hold_documents", "renew", "take", "unapplied"]
+__all__ = [
+    "finish",
+    "give_back",
+    "hold",
+    "hold_documents",
+    "log_strays",
+    "mark_counted",
+    "renew",
+    "take",
+    "unapplied",
+]
 
 _NOW = cast(func.extract("epoch", func.clock_timestamp()), Float)
 
@@ -27,8 +37,12 @@ def take(
     *,
     limit: int,
     within: Logged = EVERYTHING,
+    replays_only: bool = False,
 ) -> list[Change]:
-    """Lease the oldest changes among those `within` that the index has not seen and nobody works on."""
+    """Lease the oldest changes among those `within` that the index has not seen and nobody works on; or only those
+    that it had seen and may have lost."""
+    if replays_only:
+        return _take(connection, (generation_id, t.REPLAY), owner, seconds, limit, EVERYTHING)
     pending = _take(connection, (generation_id, t.PENDING), owner, seconds, limit, within)
     return pending or _take(connection, (generation_id, t.REPLAY), owner, seconds, limit, within)
 
@@ -95,6 +109,41 @@ def hold_documents(connection: Connection, keys: Sequence[int]) -> None:
     for block in blocks(keys):
         chunks = select(t.chunk.c.key).where(t.chunk.c.key.in_(block)).order_by(t.chunk.c.key)
         connection.execute(chunks.with_for_update(read=True, key_share=True)).all()
+
+
+def finish(connection: Connection, generation_id: int, seqs: Sequence[int], *, durable: bool) -> None:
+    """The index has seen them. One that is `durable` has them for good: they are forgotten, unless an index that is
+    built beside still needs them."""
+    of_generation = select(t.generation.c.keep_changes_after).where(t.generation.c.id == generation_id)
+    # Held, so that nobody begins to build beside meanwhile.
+    kept = connection.execute(of_generation.with_for_update(key_share=True)).scalar()
+    for block in blocks(seqs):
+        if durable and kept is None:
+            connection.execute(delete(t.change).where(t.change.c.seq.in_(block)))
+        else:
+            applied = update(t.change).where(t.change.c.seq.in_(block))
+            connection.execute(applied.values(state=t.APPLIED, lease_owner=None, leased_until=None))
+
+
+def mark_counted(connection: Connection, seqs: Sequence[int]) -> None:
+    """The running sum has them: applying them again leaves it alone."""
+    for block in blocks(seqs):
+        connection.execute(update(t.change).where(t.change.c.seq.in_(block)).values(state=t.REPLAY))
+
+
+def log_strays(connection: Connection, generation_id: int, keys: Sequence[int]) -> None:
+    """Of chunks that were sent to an index without the ledger's word: those that are not current are to be deleted
+    from it. The running sum never had them."""
+    current: set[int] = set()
+    for block in blocks(keys):
+        current.update(connection.execute(select(t.chunk.c.key).where(t.chunk.c.key.in_(block))).scalars())
+    rows = [
+        {"generation_id": generation_id, "chunk_key": key, "action": "delete", "state": t.REPLAY}
+        for key in keys
+        if key not in current
+    ]
+    if rows:
+        connection.execute(insert(t.change), rows)
 
 
 def unapplied(connection: Connection, generation_id: int, within: Logged) -> int:
