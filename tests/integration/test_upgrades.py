@@ -281,3 +281,17 @@ def _wait_for(is_so: object, timeout_s: float = 30.0) -> None:
     while not is_so():
         assert time.monotonic() < give_up
         time.sleep(0.02)
+
+
+def test_standby_gets_what_it_missed_after_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_fake_house(tmp_path) as house:
+        _filled(house)
+        house.upgrades.start("notes", lexical=OTHER_WORDS)
+        house.upgrades.promote("notes")
+        monkeypatch.setattr(house._shelf.background, "submit", lambda *_: None)
+        house.documents.upsert("notes", [Document(id="new", text="A zebra arrives.")])
+    with open_fake_house(tmp_path) as house:
+        house.index_waiting()
+        _wait_for(lambda: all(not each.pending_chunks for each in house.upgrades.status("notes").generations))
+        house.upgrades.rollback("notes")
+        assert _ids(house, "zebra")[0] == "new"

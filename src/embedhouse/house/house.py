@@ -54,7 +54,7 @@ from embedhouse.indexing.open_collection import OpenCollection
 from embedhouse.indexing.open_generation import OpenGeneration
 from embedhouse.indexing.parts import Parts
 from embedhouse.indexing.plan import Planning
-from embedhouse.ledger import documents
+from embedhouse.ledger import changes, documents
 from embedhouse.ledger.changes import EVERYTHING
 from embedhouse.models.store import ModelStore
 from embedhouse.ports import Source
@@ -274,9 +274,10 @@ class House:
 
     def index_waiting(self) -> None:
         """Index in the background what was accepted and not indexed yet, as after a restart."""
-        for info in self.collections.list():
-            if info.pending_chunks:
-                self._shelf.background.submit(self._shelf.get(info.name), EVERYTHING)
+        with self._parts.database.read() as ledger:
+            waiting = changes.collections_with_pending(ledger)
+        for name in waiting:
+            self._shelf.background.submit(self._shelf.get(name), EVERYTHING)
         self.upgrades.go_on()
 
     def _cache_status(self) -> CacheStatus:

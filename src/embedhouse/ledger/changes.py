@@ -22,6 +22,7 @@ __all__ = [
     "add_changes",
     "add_dead_letters",
     "changes_after",
+    "collections_with_pending",
     "dead_letters",
     "forget_dead_letters",
     "forget_flushed",
@@ -120,6 +121,19 @@ def unseen(connection: Connection, generation_id: int, keys: Sequence[int]) -> l
         else:
             ranges.append(Logged(seq - 1, seq))
     return ranges
+
+
+def collections_with_pending(connection: Connection) -> list[str]:
+    """Names of the collections of which a written generation has not seen every change."""
+    pending = select(t.change.c.generation_id).where(t.change.c.state.in_((t.PENDING, t.REPLAY)))
+    query = (
+        select(t.collection.c.name)
+        .join(t.generation, t.generation.c.collection_id == t.collection.c.id)
+        .where(t.generation.c.id.in_(pending))
+        .distinct()
+        .order_by(t.collection.c.name)
+    )
+    return list(connection.execute(query).scalars())
 
 
 def waiting_keys(connection: Connection, generation_id: int, keys: Sequence[int]) -> set[int]:
