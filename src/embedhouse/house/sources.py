@@ -47,8 +47,8 @@ class Sources:
     def bind(
         self, collection: str, settings: SourceSettings, *, name: str | None = None, check: bool = True
     ) -> SourceInfo:
-        """Bind a collection, made if it is not there, to a source. Nothing is read yet but, with `check`, what tells
-        whether it can be: address, password, table, columns, topic.
+        """Bind a collection, made if it is not there, to a source. Nothing is read yet but, with `check`, what
+        tells whether it can be: address, password, table, columns, topic.
 
         Errors: InvalidInput (name, relative path), Conflict where it has a source of that name, and those of the
         source.

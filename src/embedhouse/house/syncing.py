@@ -3,40 +3,158 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from typing import Any
-
-import msgspec
 
 from embedhouse.domain.deadline import Deadline
-from embedhouse.domain.errors import EmbedhouseError, InvalidInput, MassDeletion
+from embedhouse.domain.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    EmbedhouseError,
+    InvalidInput,
+    InvalidSetting,
+    MissingExtra,
+    NotFound,
+    UnreadableSource,
+)
 from embedhouse.domain.models import attributed, attribution, new_request_id
-from embedhouse.domain.reports import Failure, Progress, WriteReport
-from embedhouse.domain.syncing import SourceKind, SourceOutcome, SourceSync, SyncReport
+from embedhouse.domain.reports import Progress
+from embedhouse.domain.syncing import SourceSync, SyncReport
 from embedhouse.house.collections import Collections
 from embedhouse.house.documents import Documents
-from embedhouse.house.event_syncing import sync_events
-from embedhouse.house.open_collection import OpenCollection
-from embedhouse.house.source_scope import SourceScope, scopes
-from embedhouse.house.sources import Sources, binding_settings
-from embedhouse.indexing.differences import Differences, Held
+from embedhouse.house.event_syncing import EventSync
+from embedhouse.house.row_syncing import Ingesting, RowSync, SyncParts
+from embedhouse.house.shelf import Shelf
+from embedhouse.house.source_scope import scope_of
+from embedhouse.house.sources import binding_settings
+from embedhouse.house.sync_outcome import as_failure, note
 from embedhouse.indexing.indexer import Drained
-from embedhouse.indexing.ingest import Ingested
+from embedhouse.indexing.open_collection import OpenCollection
 from embedhouse.ledger import bindings
-from embedhouse.ledger.bindings import SourceBinding, SourceLetter
-from embedhouse.ledger.source_documents import text_hashes
-from embedhouse.ports import Source, SourceItem
+from embedhouse.ledger.bindings import SourceBinding
+from embedhouse.settings import Settings
 from embedhouse.sources.bindings import FolderSourceSettings
 from embedhouse.sources.bound_folder import BoundFolder
-from embedhouse.sources.kafka_settings import KafkaSourceSettings
 from embedhouse.sources.marks import Mark
-from embedhouse.sources.opening import open_sql
+from embedhouse.sources.opening import open_kafka, open_sql
 from embedhouse.sources.sql import SqlSource
+from embedhouse.sources.sql_settings import SqlSourceSettings
 
-__all__ = ["SyncRun", "Syncing"]
-
-_IDS_PER_DELETE = 10_000
+__all__ = ["Syncing"]
 
 OnProgress = Callable[[Progress], None]
+
+# What ends the run of one source and lets the others have theirs.
+_OF_THE_SOURCE = (UnreadableSource, InvalidSetting, MissingExtra, NotFound)
+
+
+class Syncing:
+    """Runs over a collection's sources, one source after the other."""
+
+    def __init__(
+        self,
+        shelf: Shelf,
+        settings: Settings,
+        environ: Mapping[str, str],
+        documents: Documents,
+        ingest: Ingesting,
+    ) -> None:
+        self._shelf = shelf
+        self._settings = settings
+        self._environ = environ
+        self._documents = documents
+        self._ingest = ingest
+        self._database = shelf.parts.database
+
+    def run(
+        self,
+        collection: str,
+        made: Collections,
+        *,
+        only: Sequence[str] | None,
+        allow_mass_delete: bool,
+        full: bool,
+        tell: OnProgress,
+        deadline: Deadline,
+    ) -> SyncReport:
+        """See House.sync."""
+        started = time.perf_counter()
+        opened = self._shelf.get(collection)
+        parts = SyncParts(
+            database=self._database,
+            documents=self._documents,
+            opened=opened,
+            ingest=self._ingest,
+            tell=tell,
+            deadline=deadline,
+            mass_delete_share=None if allow_mass_delete else self._settings.mass_delete_share,
+        )
+        done: list[SourceSync] = []
+        drained = Drained()
+        with attributed(collection=collection, request_id=attribution().request_id or new_request_id()):
+            for binding in self._bindings(opened, only):
+                outcome, applied = self._one(parts, binding, full)
+                done.append(outcome)
+                drained = drained.plus(applied)
+        info = made.get(collection)
+        return SyncReport(
+            collection=collection,
+            sources=done,
+            documents=info.documents,
+            chunks=info.chunks,
+            tokens=drained.tokens,
+            cached_chunks=drained.cached_chunks,
+            pending_chunks=info.pending_chunks,
+            seconds=time.perf_counter() - started,
+        )
+
+    def _bindings(self, opened: OpenCollection, only: Sequence[str] | None) -> list[SourceBinding]:
+        with self._database.read() as ledger:
+            found = bindings.bindings(ledger, opened.collection.id)
+        for name in only or ():
+            if name not in {each.name for each in found}:
+                raise NotFound(what=f"A source named {name!r} of collection {opened.collection.name!r}")
+        if not found:
+            name = opened.collection.name
+            raise InvalidInput(
+                reason=f"Collection {name!r} is bound to no source. `embedhouse source add {name} ...` binds it."
+            )
+        return [each for each in found if only is None or each.name in only]
+
+    def _one(self, parts: SyncParts, binding: SourceBinding, full: bool) -> tuple[SourceSync, Drained]:
+        """One source. Errors: those of the model, the disk and the deadline; the source's own are in the
+        outcome."""
+        try:
+            return self._synced(parts, binding, full)
+        except (Cancelled, DeadlineExceeded):
+            raise
+        except EmbedhouseError as error:
+            with self._database.write() as ledger:
+                note(ledger, binding.id, 0, error)
+            if not isinstance(error, _OF_THE_SOURCE):
+                raise
+            failed = SourceSync(
+                source=binding.name,
+                kind=binding.kind,  # type: ignore[arg-type]
+                outcome="failed",
+                error=as_failure(binding.name, error),
+            )
+            return failed, Drained()
+
+    def _synced(self, parts: SyncParts, binding: SourceBinding, full: bool) -> tuple[SourceSync, Drained]:
+        settings, limit = binding_settings(binding), self._settings.max_text_bytes
+        source: BoundFolder | SqlSource
+        if isinstance(settings, FolderSourceSettings):
+            source = BoundFolder(settings, limit)
+        elif isinstance(settings, SqlSourceSettings):
+            mark = None if full else Mark.from_json(binding.mark)
+            source = open_sql(binding.name, settings, self._environ, limit, mark)
+        else:
+            topic = open_kafka(binding.name, settings, self._environ, limit, parts.collection)
+            with closing(topic):
+                return EventSync(parts, binding, topic).drain()
+        with self._database.read() as ledger:
+            scopes = [scope_of(each) for each in bindings.bindings(ledger, parts.opened.collection.id)]
+        with closing(source):
+            source.check()
+            return RowSync(parts, binding, source, scopes).run()

@@ -38,8 +38,8 @@ class Differences:
 
     After it was read: gone: id -> source of documents that the ledger has and that were not met. deleted: ids that
     the source itself says are gone. failures: what could not be read. healed: ids that could not go in before.
-    added: id -> SHA-256 of the text, of documents that the ledger did not have. error: what ended the reading early;
-    then nothing follows from what is missing.
+    added: id -> SHA-256 of the text, of documents that the ledger did not have. error: what ended the reading
+    early; then nothing follows from what is missing.
     """
 
     def __init__(

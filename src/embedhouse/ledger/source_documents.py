@@ -73,5 +73,5 @@ def _paged(connection: Connection, collection_id: int, where: object) -> Iterato
         c.namespace == DEFAULT_NAMESPACE,
         where,  # type: ignore[arg-type]
     )
-    for document_id, source in connection.execute(query.execution_options(yield_per=_IDS_PER_PAGE)):
-        yield document_id, source
+    rows = connection.execute(query.execution_options(yield_per=_IDS_PER_PAGE))
+    return ((document_id, source) for document_id, source in rows)

@@ -55,6 +55,11 @@ class SqlSource:
         self.mark: Mark | None = mark
         self.source = f"sql:{name}"
 
+    @property
+    def reads_all_ids(self) -> bool:
+        """See SqlSourceSettings."""
+        return self._settings.reads_all_ids
+
     def check(self) -> None:
         """Errors: those of the address, the password, the table and its columns."""
         with self._database.read() as connection:

@@ -104,7 +104,9 @@ class Relation:
     def newest_version(self) -> Select[Any]:
         """The greatest version, and the database's own time."""
         assert self._version is not None
-        return select(func.max(self._version, type_=NullType()), type_coerce(func.current_timestamp(), NullType()))
+        newest: ColumnElement[Any] = func.max(self._version, type_=NullType())
+        now: ColumnElement[Any] = type_coerce(func.current_timestamp(), NullType())
+        return select(newest, now)
 
     def count_without_id(self) -> Select[Any]:
         """How many rows have no id."""

@@ -16,7 +16,9 @@ SOURCE_DB_URL = "SOURCE_DB_URL"
 """The environment variable that holds a source's address unless another is named."""
 
 
-class SqlSourceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SqlSourceSettings(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="sql"
+):
     """A table (`schema.table`, or its name alone) or a query (one SELECT), and what its columns mean.
 
     url_env: the environment variable that holds the address, as SQLAlchemy writes it; the address itself is never
