@@ -143,7 +143,7 @@ class _ElasticsearchClient:
             return Refusal(error.meta.status, FOREIGN, "the server does not say that it is Elasticsearch")
         if isinstance(error, self._library.ApiError):
             return refusal_of(error.meta.status, error.body)
-        return _unreachable(f"{error}: {error.__cause__ or 'no answer'}")
+        return _unreachable(f"{error}: {error.__cause__ or error.__context__}")
 
     def close(self) -> None:
         self._client.close()

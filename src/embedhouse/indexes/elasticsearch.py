@@ -37,7 +37,7 @@ _CONNECT_WITHIN_S = 10.0
 _REACH_REMEDY = "Name a server of that product in the store's url, or change its kind."
 
 
-class ElasticsearchOptions(msgspec.Struct, frozen=True, kw_only=True):
+class ElasticsearchOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`shards` and `replicas` of each new index; `quantization` of the vectors in its graph: none, int8, int4, bbq;
     `ca_certs`: the file of the authority that signed the server's certificate."""
 
