@@ -24,7 +24,7 @@ def connect(url: str, owner: str, api_key: str = "", **options: Option) -> Pgvec
 
 @contextmanager
 def maybe_own_server() -> Iterator[tuple[str, PostgresServer | None]]:
-    """An empty database, and its server where it may be stopped: not where EMBEDHOUSE_TEST_POSTGRES_URL names one."""
+    """An empty database, and its server where that may be stopped: not the one of EMBEDHOUSE_TEST_POSTGRES_URL."""
     if named := os.environ.get("EMBEDHOUSE_TEST_POSTGRES_URL"):
         with fresh_database(named) as url:
             yield url, None

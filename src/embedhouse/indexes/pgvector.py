@@ -6,7 +6,7 @@ docs/decisions/stores.md says why a table for each; docs/how-to/stores.md what a
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 import psycopg
@@ -17,7 +17,7 @@ from embedhouse.domain.errors import CapabilityMissing, InvalidSetting, StoreRef
 from embedhouse.domain.stores import StoreSettings
 from embedhouse.indexes.naming import object_name, options_of
 from embedhouse.indexes.pgvector_index import GraphSettings, PgvectorIndex
-from embedhouse.indexes.pgvector_link import Link, in_transaction
+from embedhouse.indexes.pgvector_link import Link, Session
 from embedhouse.indexes.pgvector_schema import Mark, Tables, VectorKind, check_mark
 from embedhouse.ports import IndexSpec
 
@@ -132,20 +132,17 @@ class PgvectorStore:
             lambda session: tables.find(session, self._link.name), Deadline.never(), "looking for an index"
         )
 
-    def _locked(self, work: Callable[[Any], T], doing: str) -> T:
+    def _locked(self, work: Callable[[Session], T], doing: str) -> T:
         """Do it while no other process makes or drops an index of this house."""
 
-        def alone(session: Any) -> T:
-            with in_transaction(session, Deadline.never()):
+        def alone(session: Session) -> T:
+            with session.changing():
                 session.execute(
                     "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"embedhouse {self._owner}",)
                 )
                 return work(session)
 
-        try:
-            return self._link.run(alone, Deadline.never(), doing)
-        except psycopg.errors.DuplicateTable as error:
-            raise StoreRefused(store=self._link.name, reason=str(error), remedy="Rename it.") from error
+        return self._link.run(alone, Deadline.never(), doing)
 
 
 def _check_options(options: _Options) -> None:

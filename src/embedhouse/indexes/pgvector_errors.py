@@ -29,8 +29,10 @@ _WRITABLE = (
     "Name the primary server, not a standby; or undo default_transaction_read_only for this database and user."
 )
 
+_RENAME = "It is not touched: rename it, or name another database or schema (?options=-csearch_path%3DSCHEMA)."
+
 _UNAUTHORIZED = {"28000", "28P01"}
-_REFUSED = {"3D000": _DATABASE, "42501": _RIGHTS, "25006": _WRITABLE, "53100": _ROOM}
+_REFUSED = {"3D000": _DATABASE, "42501": _RIGHTS, "25006": _WRITABLE, "53100": _ROOM, "42P07": _RENAME}
 # Damage of data and of indexes, and a table of ours that is gone or was changed.
 _DAMAGED = {"XX001", "XX002", "42P01", "42703", "42883"}
 # What may go well when it is done again: starting up or shutting down, two writers of one key, a failed lock.

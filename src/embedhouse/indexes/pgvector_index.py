@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 
 import msgspec
@@ -29,6 +30,7 @@ from embedhouse.ports import Candidates, Capabilities, IndexEntry, IndexInfo
 __all__ = ["GraphSettings", "PgvectorIndex"]
 
 _PAGE = 10_000
+_ASK_AGAIN_S = 0.2
 # docs/decisions/graph-width.md: half these widths find only 96 % of the true ten nearest among alike texts.
 _LINKS, _BUILD_WIDTH = 16, 200
 
@@ -186,10 +188,17 @@ class PgvectorIndex:
         # Apart from the pool: it takes long, and leaves no settings behind.
         with self._link.connected() as session:
             session.execute("SET statement_timeout = 0")
+            self._wait_for_others(session)
             session.execute(self._tables.sql("VACUUM (ANALYZE) {table}"))
             session.execute(self._tables.sql("VACUUM (ANALYZE) {statistics}"))
             if self._mark.has_vectors and count >= self._settings.graph_from:
                 self._build_graph(session, count)
+
+    def _wait_for_others(self, session: psycopg.Connection[tuple[object, ...]]) -> None:
+        """Two builds would wait for one another, and so would a build and a session that waits in a statement."""
+        lock = "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))"
+        while session.execute(lock, (f"optimise {self._tables.name}",)).fetchone() == (False,):
+            time.sleep(_ASK_AGAIN_S)
 
     def _build_graph(self, session: psycopg.Connection[tuple[object, ...]], count: int) -> None:
         # An index that is not valid was left by a build that ended early, unless one is under way.

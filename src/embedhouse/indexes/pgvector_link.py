@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
-import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -12,16 +12,17 @@ import psycopg
 import stamina
 from pgvector.psycopg import register_vector
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq.abc import PGconn
 from psycopg.rows import TupleRow
 from psycopg.sql import Composed
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from embedhouse.domain.deadline import Deadline
-from embedhouse.domain.errors import DeadlineExceeded, EmbedhouseError, StoreUnavailable
+from embedhouse.domain.errors import EmbedhouseError, StoreUnavailable
 from embedhouse.domain.stores import StoreSettings
 from embedhouse.indexes.pgvector_errors import is_cut_off, is_transient, label_of, store_error
 
-__all__ = ["Link", "Session", "in_transaction"]
+__all__ = ["Link", "Session"]
 
 T = TypeVar("T")
 
@@ -29,20 +30,25 @@ _CONNECT_TIMEOUT_S = 5
 _TRIES = 5
 _TRIES_TIMEOUT_S = 10.0
 _POOL_WAIT_S = 1.0
-# The server ends a statement at the deadline by itself; this much later we no longer wait for it to say so.
-_GRACE_S = 1.0
-_QUERY_CANCELED = "57014"
+_LONGEST_S = 1_000_000
 # A machine that is gone without a word is noticed within about half a minute.
 _KEEPALIVE = {"keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000}
 
 
-class Session(psycopg.Connection[TupleRow]):
-    """A connection that stops waiting when its caller's deadline is over."""
+# What compiling a query saves, no search is long enough to win back.
+_SETTINGS = {"jit": "off", "enable_indexscan": "on"}
 
-    deadline = Deadline.never()
+
+class Session(psycopg.Connection[TupleRow]):
+    """A connection that stops waiting when its caller's deadline is over, and knows the server's settings."""
+
+    def __init__(self, pgconn: PGconn) -> None:
+        super().__init__(pgconn)
+        self.deadline = Deadline.never()
+        self._applied: dict[str, str] = {}
 
     def wait(self, gen: Generator[Any, Any, T], *args: Any, **options: Any) -> T:
-        """See psycopg.Connection.wait. Errors: DeadlineExceeded, Cancelled; the connection is of no use then."""
+        """See psycopg.Connection.wait. Errors: DeadlineExceeded, Cancelled; the connection is closed then."""
         try:
             return super().wait(_watched(gen, self.deadline), *args, **options)
         except EmbedhouseError:
@@ -50,15 +56,38 @@ class Session(psycopg.Connection[TupleRow]):
             raise
 
     def _abandon(self) -> None:
-        """The server still works on what nobody waits for."""
+        """Tell the server, which still works on what nobody waits for."""
         self.deadline = Deadline.never()
         with contextlib.suppress(psycopg.Error):
             self.cancel_safe(timeout=1.0)
         self.close()
 
+    def apply(self, settings: Mapping[str, object]) -> None:
+        """Give the server these settings for what follows, where they are others than before. Outside of a
+        transaction. Its own time limit is a net below ours: rounded up, so that it seldom has to be told anew."""
+        wanted = {**_SETTINGS, "statement_timeout": _limit_ms(self.deadline.remaining_s), **settings}
+        changed = {name: str(value) for name, value in wanted.items() if self._applied.get(name) != str(value)}
+        if changed:
+            self.execute(
+                "SELECT set_config(name, value, false) FROM unnest(%s::text[], %s::text[]) AS each(name, value)",
+                (list(changed), list(changed.values())),
+            )
+            self._applied |= changed
+
+    @contextlib.contextmanager
+    def changing(self) -> Iterator[None]:
+        """One transaction."""
+        self.apply({})
+        with self.transaction():
+            yield
+
+
+def _limit_ms(remaining_s: float) -> int:
+    """The next power of two in seconds; 0: no limit."""
+    return 1_000 << math.ceil(remaining_s).bit_length() if remaining_s < _LONGEST_S else 0
+
 
 def _watched(gen: Generator[Any, Any, T], deadline: Deadline) -> Generator[Any, Any, T]:
-    give_up_at = time.monotonic() + deadline.remaining_s + _GRACE_S
     ready: Any = None
     while True:
         try:
@@ -66,7 +95,7 @@ def _watched(gen: Generator[Any, Any, T], deadline: Deadline) -> Generator[Any, 
         except StopIteration as ended:
             return ended.value  # type: ignore[no-any-return]
         ready = yield state
-        if deadline.cancelled or time.monotonic() > give_up_at:
+        if not ready:  # nothing happened for a tenth of a second
             deadline.check("waiting for PostgreSQL")
 
 
@@ -107,22 +136,27 @@ class Link:
         Errors: those of a store and of the deadline; IndexDamaged for anything else that the server reports.
         """
         deadline.check(doing)
-        limit_s = min(_TRIES_TIMEOUT_S, deadline.remaining_s)
         try:
-            for attempt in stamina.retry_context(
-                on=is_transient, attempts=_TRIES, timeout=limit_s, wait_initial=0.05, wait_max=1.0, wait_jitter=0.1
-            ):
-                with attempt:
-                    deadline.check(doing)
-                    return self._once(work, deadline)
+            try:
+                return self._once(work, deadline)
+            except (psycopg.Error, StoreUnavailable) as error:
+                if not is_transient(error):
+                    raise
+            return self._again(work, deadline)
         except psycopg.Error as error:
             deadline.check(doing)
-            if error.sqlstate == _QUERY_CANCELED and deadline.remaining_s <= _GRACE_S:
-                raise DeadlineExceeded(timeout_s=deadline.timeout_s, doing=doing) from error
             raise store_error(error, self.name, self._password) from error
         except StoreUnavailable:
             deadline.check(doing)
             raise
+
+    def _again(self, work: Callable[[Session], T], deadline: Deadline) -> T:
+        limit_s = min(_TRIES_TIMEOUT_S, deadline.remaining_s)
+        for attempt in stamina.retry_context(
+            on=is_transient, attempts=_TRIES, timeout=limit_s, wait_initial=0.05, wait_max=1.0, wait_jitter=0.1
+        ):
+            with attempt:
+                return self._once(work, deadline)
         raise AssertionError("retries end with an answer or an error")
 
     def _once(self, work: Callable[[Session], T], deadline: Deadline) -> T:
@@ -183,14 +217,13 @@ class Link:
         *,
         binary: bool = False,
     ) -> list[TupleRow]:
-        """The rows of one query, in one exchange with the server. `settings`: of the server, for this query.
+        """The rows of one query. `settings`: of the server, for this query.
         `binary`: values come as they are kept, not as text."""
 
         def ask(session: Session) -> list[TupleRow]:
+            session.apply(settings or {})
             with session.cursor(binary=binary) as cursor:
-                with session.pipeline(), in_transaction(session, deadline, settings):
-                    cursor.execute(query, params)
-                return cursor.fetchall()
+                return cursor.execute(query, params).fetchall()
 
         return self.run(ask, deadline, doing)
 
@@ -200,19 +233,3 @@ class Link:
             if self._pool is not None:
                 self._pool.close()
                 self._pool = None
-
-
-@contextlib.contextmanager
-def in_transaction(
-    session: Session, deadline: Deadline, settings: Mapping[str, object] | None = None
-) -> Iterator[None]:
-    """One transaction whose statements end with the deadline."""
-    left_ms = 0 if deadline.remaining_s > 1e9 else max(1, int(deadline.remaining_s * 1000))
-    all_settings = {"statement_timeout": left_ms, "jit": "off", **(settings or {})}
-    names, values = list(all_settings), [str(value) for value in all_settings.values()]
-    with session.transaction():
-        session.execute(
-            "SELECT set_config(name, value, true) FROM unnest(%s::text[], %s::text[]) AS s(name, value)",
-            (names, values),
-        )
-        yield

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 import numpy as np
 from pgvector import HalfVector, Vector
-from psycopg.sql import SQL, Identifier
+from psycopg.sql import SQL, Composed, Identifier
 from psycopg.types.json import Jsonb
 
 from embedhouse.domain.deadline import Deadline
@@ -19,7 +19,7 @@ from embedhouse.indexes.analyzer import Analyzer
 from embedhouse.indexes.filter_terms import metadata_terms
 from embedhouse.indexes.pgvector_filters import storable
 from embedhouse.indexes.pgvector_lexical import Difference, Words, WordsDumper
-from embedhouse.indexes.pgvector_link import Link, Session, in_transaction
+from embedhouse.indexes.pgvector_link import Link, Session
 from embedhouse.indexes.pgvector_schema import Mark, Tables
 from embedhouse.ports import IndexEntry
 
@@ -80,7 +80,7 @@ class IndexWriter:
             changed = Difference()
             for each in words:
                 changed.add(each.all, each.length, 1)
-            with in_transaction(session, deadline):
+            with session.changing():
                 for terms, length in session.execute(delete, (list(keys),)):
                     changed.add(terms, length, -1)
                 if rows:
@@ -117,7 +117,7 @@ class IndexWriter:
             made = [_filterable(metadata) for _, metadata in some]
             params = [key for key, _ in some], [terms for terms, _ in made], [ranges for _, ranges in made]
             deadline.check(_DOING)
-            self._link.run(_executing(update, params, deadline), deadline, _DOING)
+            self._link.run(_executing(update, params), deadline, _DOING)
 
     def merge_statistics(self, more_than: int, deadline: Deadline) -> None:
         """Put the sum in place of the differences of each term that has more than so many."""
@@ -129,7 +129,7 @@ class IndexWriter:
         )
 
         def alone(session: Session) -> None:
-            with in_transaction(session, deadline):
+            with session.changing():
                 # Two at once would each write the sum.
                 lock = "SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))"
                 found = session.execute(lock, (f"statistics of {self._tables.name}",)).fetchone()
@@ -144,9 +144,9 @@ def batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
     return (items[start : start + _BATCH] for start in range(0, len(items), _BATCH))
 
 
-def _executing(statement: Any, params: Sequence[object], deadline: Deadline) -> Callable[[Session], None]:
+def _executing(statement: Composed, params: Sequence[object]) -> Callable[[Session], None]:
     def execute(session: Session) -> None:
-        with in_transaction(session, deadline):
+        with session.changing():
             session.execute(statement, params)
 
     return execute
