@@ -28,7 +28,7 @@ __all__ = ["PineconeStub", "Seen"]
 
 API_VERSION = "2026-07"
 _LONGEST_ADDRESS = 8_000
-_HANG_S = 30.0
+_HANG_S = 6.0
 
 
 class Seen:

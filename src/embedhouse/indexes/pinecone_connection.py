@@ -33,6 +33,8 @@ Answer = TypeVar("Answer")
 _API = "https://api.pinecone.io"
 _KEY_REMEDY = "Set PINECONE_API_KEY, or api_key_env of the store in config.toml, to a key of the project."
 _LONGEST_REQUEST_S = 60.0
+# Of requests about namespaces, for which the client takes no other limit.
+_LONGEST_LISTING_S = 10.0
 _LONGEST_TRIES_S = 60.0
 _TRIES_OF_UNAVAILABLE = 5
 _FIRST_WAIT_S = 0.1
@@ -86,7 +88,7 @@ class Connection:
         if self._api.startswith("http://"):  # an emulator names its hosts without a scheme, and has no TLS
             host = host.replace("https://", "http://", 1)
         client = self._client.index(host=host)
-        _stop_retrying(client)
+        _keep_to_deadlines(client)
         return client
 
     def close(self) -> None:
@@ -189,10 +191,11 @@ def _no_retries() -> pinecone.RetryConfig:
     return pinecone.RetryConfig(max_retries=0)
 
 
-def _stop_retrying(client: pinecone.Index) -> None:
+def _keep_to_deadlines(client: pinecone.Index) -> None:
     """The client for data takes no setting for its retries, which know of no deadline and wait up to 90 s."""
     from pinecone._internal.constants import DATA_PLANE_API_VERSION
     from pinecone._internal.http_client import HTTPClient
 
+    config = replace(client._config, retry_config=_no_retries(), timeout=_LONGEST_LISTING_S)
     client._http.close()
-    client._http = HTTPClient(replace(client._config, retry_config=_no_retries()), DATA_PLANE_API_VERSION)
+    client._http = HTTPClient(config, DATA_PLANE_API_VERSION)

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
 from embedhouse.domain.deadline import Deadline
+from embedhouse.domain.errors import StoreUnavailable
 from embedhouse.domain.namespaces import Namespaces
 from embedhouse.indexes.pinecone_connection import Connection
 
@@ -52,9 +54,21 @@ class Spaces:
         if namespaces is not None:
             return [self.name_of(namespace) for namespace in dict.fromkeys(namespaces)]
         if time.monotonic() - self._asked_at > _KNOWN_FOR_S:
-            self._known |= frozenset(spaces_of(self._connection, self._client, self._object, deadline))
+            self._known |= self._listed(deadline)
             self._asked_at = time.monotonic()
         return sorted(self._known)
+
+    def _listed(self, deadline: Deadline) -> frozenset[str]:
+        """Asked for aside: the client takes no time limit for this, and a search may have less than it waits."""
+        deadline.check(_DOING)
+        asked = self._pool.submit(
+            lambda: frozenset(spaces_of(self._connection, self._client, self._object, deadline))
+        )
+        try:
+            return asked.result(None if math.isinf(deadline.remaining_s) else deadline.remaining_s)
+        except TimeoutError as error:
+            deadline.check(_DOING)
+            raise StoreUnavailable(store=self._connection.label, reason="it does not list namespaces") from error
 
     def each(self, spaces: list[str], ask: Callable[[str], Answer]) -> list[Answer]:
         """What `ask` answers for each, all asked at the same time."""
