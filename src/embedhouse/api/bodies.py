@@ -152,6 +152,8 @@ class CreateCollection(_Request, frozen=True, kw_only=True):
     ] = None
     chunking: ChunkingSettings | None = None
     lexical: LexicalSettings | None = None
+    store: Annotated[str | None, Meta(description="A store of the settings, or a URL.")] = None
+    lexical_store: Annotated[str | None, Meta(description="Where words are searched, if elsewhere.")] = None
     exist_ok: Annotated[bool, Meta(description="Answer with an existing collection of these options.")] = False
 
 

@@ -43,6 +43,8 @@ async def create_collection(request: ApiRequest, data: JSONBody[CreateCollection
             prompts=data.prompts,
             chunking=data.chunking,
             lexical=data.lexical,
+            store=data.store,
+            lexical_store=data.lexical_store,
             deadline=deadline,
         )
 

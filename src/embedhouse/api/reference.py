@@ -17,7 +17,19 @@ from litestar.params import FromPath
 from litestar.plugins import OpenAPISchemaPlugin
 from litestar.typing import FieldDefinition
 
-from embedhouse.api import collections, documents, embedding, health, jobs, openai, searching, spending, transfers
+from embedhouse.api import (
+    collections,
+    documents,
+    embedding,
+    health,
+    jobs,
+    openai,
+    searching,
+    sources,
+    spending,
+    transfers,
+    upgrades,
+)
 from embedhouse.api.bodies import IncomingDocument
 from embedhouse.api.requests import ApiRequest
 from embedhouse.domain.documents import Document
@@ -35,6 +47,8 @@ API_ROUTES = [
     *collections.ROUTES,
     *jobs.ROUTES,
     *transfers.ROUTES,
+    *upgrades.ROUTES,
+    *sources.ROUTES,
     *openai.ROUTES,
     *health.ROUTES,
     *spending.ROUTES,
@@ -48,6 +62,8 @@ _TAGS = {
     "Embeddings": "Texts to vectors.",
     "Documents": "What is searched. An id in a path is percent-encoded.",
     "Collections": "Named sets of documents that are searched together.",
+    "Upgrades": "Another model, other chunks or another store, beside the live index and back.",
+    "Sources": "What collections are kept in step with.",
     "Jobs": "Long work whose progress is streamed as JSON lines.",
     "OpenAI": "For OpenAI's clients.",
     "House": "The server itself.",

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from embedhouse.cli import collection, config, documents, key, model
+from embedhouse.cli import collection, config, documents, key, model, source, upgrade
 from embedhouse.cli.command import DebugOption, HomeOption, JsonOption, OfflineOption, SetOption
 from embedhouse.cli.embed import embed, similarity
 from embedhouse.cli.evaluate import evaluate
@@ -16,6 +16,7 @@ from embedhouse.cli.migrate import migrate
 from embedhouse.cli.search import search
 from embedhouse.cli.serve import serve
 from embedhouse.cli.status import status
+from embedhouse.cli.sync import sync
 from embedhouse.cli.usage import usage
 
 __all__ = ["app"]
@@ -78,13 +79,16 @@ for _function, _name in (
     (import_, "import"),
     (migrate, "migrate"),
     (status, "status"),
+    (sync, "sync"),
     (usage, "usage"),
 ):
     app.command(_name)(_function)
 for _group, _name in (
     (documents.app, "documents"),
     (collection.app, "collection"),
+    (source.app, "source"),
     (model.app, "model"),
+    (upgrade.app, "upgrade"),
     (key.app, "key"),
     (config.app, "config"),
 ):

@@ -1,4 +1,4 @@
-"""`embedhouse collection`: make, list, show, delete and compact collections."""
+"""`embedhouse collection`: make, list, show, delete, compact and move collections."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 from embedhouse.cli.command import command
 from embedhouse.cli.options import Collection, DocumentPrompt, ModelName, PrecisionName, QueryPrompt, prompts
 from embedhouse.cli.shell import Shell
+from embedhouse.cli.upgrade import LexicalStoreName, StoreName, render_promotion
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from embedhouse.domain.reports import CollectionInfo
 
 app = typer.Typer(
-    help="Make, list, show, delete and compact collections.", no_args_is_help=True, rich_markup_mode=None
+    help="Make, list, show, delete, compact and move collections.", no_args_is_help=True, rich_markup_mode=None
 )
 
 
@@ -32,11 +33,21 @@ def create(
     ] = None,
     document_prompt: DocumentPrompt = None,
     query_prompt: QueryPrompt = None,
+    store: StoreName = None,
+    lexical_store: LexicalStoreName = None,
 ) -> None:
     """Make an empty collection."""
     own = prompts(document_prompt, query_prompt)
     with shell.house() as house:
-        info = house.collections.create(name, model=model, precision=precision, dimensions=dimensions, prompts=own)
+        info = house.collections.create(
+            name,
+            model=model,
+            precision=precision,
+            dimensions=dimensions,
+            prompts=own,
+            store=store,
+            lexical_store=lexical_store,
+        )
     shell.show(info, lambda console: _render(console, info))
 
 
@@ -83,6 +94,22 @@ def compact(shell: Shell, name: Collection) -> None:
     shell.show(info, lambda console: console.print(f"Collection {name} is compact: {info.chunks:,} chunks."))
 
 
+@app.command()
+@command
+def move(
+    shell: Shell,
+    name: Collection,
+    to: Annotated[str, typer.Option("--to", metavar="STORE", help="A store's name in the settings, or its URL.")],
+    lexical_to: Annotated[
+        str | None, typer.Option("--lexical-to", metavar="STORE", help="Where words are searched, if elsewhere.")
+    ] = None,
+) -> None:
+    """Move the index to another store without a model call: built beside, verified, flipped."""
+    with shell.house() as house, shell.progress() as progress:
+        found = house.upgrades.move(name, to, lexical_to=lexical_to, progress=progress)
+    shell.show(found, lambda console: render_promotion(console, found))
+
+
 def _render(console: Console, info: CollectionInfo) -> None:
     from embedhouse.cli import render
 
@@ -99,6 +126,7 @@ def _render(console: Console, info: CollectionInfo) -> None:
             "chunks": f"{info.chunks:,} ({info.pending_chunks:,} pending, {info.dead_letters:,} dead)",
             "chunking": f"{chunking.chunker}, up to {chunking.max_tokens} tokens, {context} context",
             "words": f"BM25, {info.lexical.analyzer}, k1 {info.lexical.k1:g}, b {info.lexical.b:g}",
+            "store": " + ".join(filter(None, (info.store, info.lexical_store))),
             "state": info.state,
             "created": info.created_at,
         },

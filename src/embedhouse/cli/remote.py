@@ -15,11 +15,14 @@ from embedhouse.cli.remote_parts import (
     RemoteSpaces,
     RemoteUsage,
 )
+from embedhouse.cli.remote_sources import RemoteSources, remote_sync
+from embedhouse.cli.remote_upgrades import RemoteUpgrades
 from embedhouse.cli.wire import Wire, path
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.exports import ExportReport
 from embedhouse.domain.hits import FusionSettings, Mode
 from embedhouse.domain.reports import HouseStatus, IndexPlan, IndexReport
+from embedhouse.domain.syncing import SyncReport
 from embedhouse.settings import Settings
 
 if TYPE_CHECKING:
@@ -38,9 +41,11 @@ class RemoteHouse:
         self.collections = RemoteCollections(self._wire)
         self.documents = RemoteDocuments(self._wire)
         self.search = RemoteSearch(self._wire)
+        self.upgrades = RemoteUpgrades(self._wire)
         self.models = RemoteModels(self._wire)
         self.spaces = RemoteSpaces(self._wire)
         self.usage = RemoteUsage(self._wire)
+        self.sources = RemoteSources(self._wire)
 
     def __enter__(self) -> RemoteHouse:
         return self
@@ -100,6 +105,32 @@ class RemoteHouse:
         """As `House.import_`: the server reads the files itself."""
         body = {"folder": str(Path(folder).expanduser().absolute()), "collection": collection, "model": model}
         return self._wire.follow("/import", body, IndexReport, progress)
+
+    def sync(
+        self,
+        collection: str,
+        *,
+        sources: Sequence[str] | None = None,
+        allow_mass_delete: bool = False,
+        full: bool = False,
+        progress: OnProgress | None = None,
+    ) -> SyncReport:
+        """As `House.sync`: the server reads the sources itself."""
+        options = {"allow_mass_delete": allow_mass_delete, "full": full}
+        return remote_sync(self._wire, collection, sources, progress, **options)
+
+    def watch(
+        self,
+        collection: str,
+        *,
+        sources: Sequence[str] | None = None,
+        allow_mass_delete: bool = False,
+        every_s: float = 60.0,
+        progress: OnProgress | None = None,
+    ) -> SyncReport:
+        """As `House.watch`, until the connection is closed."""
+        options = {"allow_mass_delete": allow_mass_delete, "watch": True, "every_s": every_s}
+        return remote_sync(self._wire, collection, sources, progress, **options)
 
     def evaluate(
         self,
