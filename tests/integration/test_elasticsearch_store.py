@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -18,12 +19,13 @@ from embedhouse.domain.errors import (
     DeadlineExceeded,
     IndexDamaged,
     InvalidSetting,
+    MissingExtra,
     StoreRefused,
     StoreUnauthorized,
     StoreUnavailable,
 )
 from embedhouse.domain.filters import parse_filter
-from embedhouse.domain.stores import Option, StoreSettings
+from embedhouse.domain.stores import Option, StoreSettings, store_of_url
 from embedhouse.indexes import elastic_filters
 from embedhouse.indexes.elasticsearch import ElasticsearchStore
 from embedhouse.indexes.naming import object_name
@@ -75,6 +77,13 @@ def test_store_refuses_options_that_it_does_not_have(options: dict[str, Option])
     settings = StoreSettings(kind="elasticsearch", url="http://127.0.0.1:9", options=options)
     with pytest.raises(InvalidSetting, match="options of elasticsearch"):
         ElasticsearchStore.connect(settings, owner=OWNER)
+
+
+@pytest.mark.parametrize(("kind", "package"), [("elasticsearch", "elasticsearch"), ("opensearch", "opensearchpy")])
+def test_store_names_the_extra_that_is_missing(kind: Any, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingExtra, match=rf"embedhouse\[{kind}\]"):
+        ElasticsearchStore.connect(StoreSettings(kind=kind, url="http://127.0.0.1:9"), owner=OWNER)
 
 
 @pytest.mark.parametrize(
@@ -134,6 +143,24 @@ def test_store_serves_version_8_with_the_client_of_version_9() -> None:
             assert stub.complaints == []
 
 
+def test_store_does_not_wait_for_a_server_that_says_nothing(
+    stub: ElasticsearchStub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = connected(stub).open(SPEC)
+    going_on = threading.Event()
+
+    def say_nothing(method: str, path: str, body: Any) -> None:
+        going_on.wait(5)
+
+    stub.answer_first = say_nothing
+    monkeypatch.setattr("embedhouse.indexes.elasticsearch._CONNECT_WITHIN_S", 0.3)
+    with pytest.raises(DeadlineExceeded):
+        index.search_lexical("alpha", 5, None, Deadline(0.3))
+    with pytest.raises(StoreUnavailable):
+        connected(stub)
+    going_on.set()
+
+
 # ---- Making indexes ----------------------------------------------------------------------------------------------
 
 
@@ -152,6 +179,14 @@ def test_store_makes_an_index_behind_an_alias_with_its_mark(quantization: str, g
     assert (mark["owner"], mark["index"], mark["quantization"]) == (OWNER, SPEC.name, quantization)
     (similarity,) = made.settings["similarity"].values()
     assert similarity == {"type": "BM25", "k1": LEXICAL.k1, "b": LEXICAL.b}
+
+
+def test_store_is_named_by_its_url_with_options(stub: ElasticsearchStub) -> None:
+    settings = store_of_url(f"{stub.product}+{stub.url}?shards=2&replicas=0&quantization=none")
+    ElasticsearchStore.connect(settings, owner=OWNER).open(SPEC)
+    made = stub.indices[f"{ALIAS}_1"]
+    assert (made.settings["number_of_shards"], made.settings["number_of_replicas"]) == (2, 0)
+    assert made.mappings["_meta"]["embedhouse"]["quantization"] == "none"
 
 
 @pytest.mark.parametrize(

@@ -37,10 +37,15 @@ class SearchServer:
         self.name = name
         self._client = client
 
+    def about(self, within_s: float) -> dict[str, Any]:
+        """What the server says of itself."""
+        answer = self._try(lambda left_s: self._client.request("GET", "/", None, {}, left_s), "", None, within_s)
+        return answer if isinstance(answer, dict) else {}
+
     def ask(
         self, method: str, path: str, body: Any = None, *, deadline: Deadline | None = None, **params: str
     ) -> dict[str, Any]:
-        """The answer to one request."""
+        """The answer to one request. Without a deadline, one that does not come is StoreUnavailable."""
         index = path.strip("/").split("/")[0]
         answer = self._try(
             lambda within_s: self._client.request(method, path, body, params, within_s), index, deadline
@@ -99,15 +104,21 @@ class SearchServer:
         reason = f"{len(refused)} entries were not taken, the first because of: {first.fields['reason']}"
         return StoreRefused(store=self.name, reason=reason, remedy=first.fields["remedy"])
 
-    def _try(self, work: Callable[[float], Result], index: str, deadline: Deadline | None) -> Result:
-        deadline = deadline or Deadline(_ANSWER_WITHIN_S)
-        tries = _Tries(deadline)
+    def _try(
+        self,
+        work: Callable[[float], Result],
+        index: str,
+        deadline: Deadline | None,
+        within_s: float = _ANSWER_WITHIN_S,
+    ) -> Result:
+        until = deadline or Deadline(within_s)
+        tries = _Tries(until)
         try:
             for attempt in stamina.retry_context(on=tries, attempts=None, timeout=None):
                 with attempt:
-                    return work(min(deadline.remaining_s, _ANSWER_WITHIN_S))
+                    return work(min(until.remaining_s, _ANSWER_WITHIN_S))
         except (Refusal, Unreachable) as failure:
-            raise error_of(failure, self.name, index, deadline) from failure
+            raise error_of(failure, self.name, index, deadline or Deadline.never()) from failure
         raise AssertionError("a retry context ends with a result or an error")
 
     def close(self) -> None:

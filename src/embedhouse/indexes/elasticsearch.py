@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 
-from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.errors import IndexDamaged, InvalidSetting, StoreRefused
 from embedhouse.domain.stores import StoreSettings
 from embedhouse.indexes.elastic_clients import client_of, place_of
@@ -163,7 +162,7 @@ def _options(settings: StoreSettings) -> ElasticsearchOptions:
 
 def _forms(kind: str, server: SearchServer) -> SearchForms:
     """Those of the product that answers, once it is the right one and new enough."""
-    found = server.ask("GET", "/", deadline=Deadline(_CONNECT_WITHIN_S)).get("version") or {}
+    found = server.about(_CONNECT_WITHIN_S).get("version") or {}
     product = "opensearch" if found.get("distribution") == "opensearch" else "elasticsearch"
     numbers = re.match(r"(\d+)\.(\d+)", str(found.get("number", "")))
     if product != kind or numbers is None:
