@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -24,6 +24,7 @@ from embedhouse.domain.stores import StoreSettings, store_of_url
 from embedhouse.indexes import pinecone as adapter
 from embedhouse.indexes.naming import object_name
 from embedhouse.indexes.pinecone import PineconeStore
+from embedhouse.indexes.pinecone_index import PineconeIndex
 from embedhouse.ports import IndexSpec
 
 
@@ -280,3 +281,33 @@ def test_more_namespaces_than_a_page_are_all_searched(house: House) -> None:
     again = house.store().open(SPEC)
     assert sorted(keys_of(again.search_dense(QUERY, 200, None, NEVER))) == list(range(1, 131))
     assert list(again.keys()) == list(range(1, 131))
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda index: index.write(upserts=[entry(2)], deadline=NEVER),
+        lambda index: index.write(deletes=[1], deadline=NEVER),
+        lambda index: index.write(metadata=[(1, {"a": 1})], deadline=NEVER),
+        lambda index: index.search_dense(QUERY, 5, None, NEVER, namespaces=["default"]),
+        lambda index: index.search_dense(QUERY, 5, None, NEVER),
+        lambda index: index.search_lexical("plain", 5, None, NEVER),
+        lambda index: index.dense_scores(QUERY, [1], NEVER, namespaces=["default"]),
+        lambda index: index.vectors([1], namespaces=["default"]),
+        lambda index: list(index.keys()),
+        lambda index: index.info(),
+    ],
+)
+def test_an_index_that_somebody_deleted_is_damaged_and_can_be_made_again(
+    house: House, ask: Callable[[PineconeIndex], object]
+) -> None:
+    store = house.store()
+    index = store.open(SPEC)
+    index.write(upserts=[entry(1)], deadline=NEVER)
+    del house.stub.indexes["docs-4"]
+    with pytest.raises(IndexDamaged, match="was deleted"):
+        ask(index)
+    assert not store.exists(SPEC.name)
+    again = store.open(SPEC)
+    again.write(upserts=[entry(1)], deadline=NEVER)
+    assert list(again.keys()) == [1]

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
 from embedhouse.domain.deadline import Deadline
@@ -86,7 +87,9 @@ class PineconeStore:
         for model in self._models(deadline):
             client = self._client_of(model)
             for space in [*spaces_of(self._connection, client, object_, deadline), object_]:
-                self._drop_space(client, space, deadline)
+                self._connection.call_index(
+                    "deleting a namespace of Pinecone", deadline, partial(client.delete_namespace, name=space)
+                )
         self._statistics.drop(name)
 
     def close(self) -> None:
@@ -136,7 +139,9 @@ class PineconeStore:
 
         indexes = self._connection.control.indexes
         try:
-            return self._connection.call("looking for a Pinecone index", deadline, lambda _: indexes.describe(name))
+            return self._connection.call(
+                "looking for a Pinecone index", deadline, lambda timeout: indexes.describe(name)
+            )
         except pinecone.NotFoundError:
             return None
 
@@ -148,7 +153,7 @@ class PineconeStore:
             return self._connection.call(
                 "making a Pinecone index",
                 deadline,
-                lambda _: self._connection.control.indexes.create(
+                lambda timeout: self._connection.control.indexes.create(
                     name=name,
                     schema={"fields": {"_values": _dense_field(dimensions)}},
                     deployment={"deployment_type": "managed", "cloud": options.cloud, "region": options.region},
@@ -200,7 +205,7 @@ class PineconeStore:
     def _models(self, deadline: Deadline) -> Iterator[IndexModel]:
         """The Pinecone indexes of this store that are the house's and answer."""
         indexes = self._connection.control.indexes
-        found = self._connection.call("listing Pinecone's indexes", deadline, lambda _: list(indexes.list()))
+        found = self._connection.call("listing Pinecone's indexes", deadline, lambda timeout: list(indexes.list()))
         for model in found:
             base, _, dimensions = model.name.rpartition("-")
             if base == self._connection.base and dimensions.isdecimal() and _is_tagged(model) and model.host:
@@ -210,22 +215,11 @@ class PineconeStore:
         return has_mark(self._connection, self._client_of(model), object_name(self._owner, name), deadline)
 
     def _client_of(self, model: IndexModel) -> pinecone.Index:
+        host = str(model.host)
         with self._lock:
-            if model.name not in self._clients:
-                self._clients[model.name] = self._connection.data(str(model.host))
-            return self._clients[model.name]
-
-    def _drop_space(self, client: pinecone.Index, space: str, deadline: Deadline) -> None:
-        import pinecone
-
-        try:
-            self._connection.call(
-                "deleting a namespace of Pinecone",
-                deadline,
-                lambda s: client.delete_namespace(name=space, timeout=s),
-            )
-        except pinecone.NotFoundError:
-            return
+            if host not in self._clients:
+                self._clients[host] = self._connection.data(host)
+            return self._clients[host]
 
 
 def _is_tagged(model: IndexModel) -> bool:

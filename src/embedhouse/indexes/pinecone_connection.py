@@ -14,6 +14,7 @@ import stamina
 
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.errors import (
+    IndexDamaged,
     InvalidSetting,
     MissingExtra,
     StoreRefused,
@@ -95,8 +96,8 @@ class Connection:
         """Close its connections."""
         self._client.close()
 
-    def call(self, doing: str, deadline: Deadline, ask: Callable[[float], Answer]) -> Answer:
-        """What `ask` answers; it is given the seconds that a request may take. It must be idempotent.
+    def call(self, doing: str, deadline: Deadline, ask: Callable[..., Answer]) -> Answer:
+        """What `ask` answers; its `timeout` is the seconds that a request may take. It must be idempotent.
 
         Errors: StoreUnavailable, StoreUnauthorized, StoreRefused, DeadlineExceeded, Cancelled; NotFoundError and
         ConflictError of the client, which mean something else to each caller.
@@ -107,10 +108,26 @@ class Connection:
             for attempt in stamina.retry_context(on=_Tries(deadline), attempts=None, timeout=None):
                 with attempt:
                     deadline.check(doing)
-                    return ask(min(_LONGEST_REQUEST_S, max(0.001, deadline.remaining_s)))
+                    return ask(timeout=min(_LONGEST_REQUEST_S, max(0.001, deadline.remaining_s)))
         except pinecone.PineconeError as error:
             self._fail(error, doing, deadline)
         raise AssertionError("a loop of tries ends with an answer or an error")
+
+    def call_index(self, doing: str, deadline: Deadline, ask: Callable[..., Answer]) -> Answer | None:
+        """`call`, of a Pinecone index; None where nothing was written to the namespace yet.
+
+        Errors: IndexDamaged where somebody deleted the Pinecone index.
+        """
+        import pinecone
+
+        try:
+            return self.call(doing, deadline, ask)
+        except pinecone.NotFoundError as error:
+            if "namespace" in error.message.lower():
+                return None
+            raise IndexDamaged(
+                path=self.label, reason=f"its Pinecone index was deleted ({error.message})"
+            ) from error
 
     def _fail(self, error: pinecone.PineconeError, doing: str, deadline: Deadline) -> NoReturn:
         import pinecone

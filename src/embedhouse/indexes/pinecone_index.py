@@ -8,6 +8,7 @@ zeros, BM25.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -173,19 +174,14 @@ class PineconeIndex:
         return iter(sorted({key for some in found for key in some}))
 
     def _keys_of(self, space: str, deadline: Deadline) -> Iterator[int]:
-        import pinecone
-
         token: str | None = None
         while True:
-            try:
-                page = self._connection.call(
-                    "listing the keys of an index",
-                    deadline,
-                    lambda s, token=token: self._client.list_paginated(  # type: ignore[misc]
-                        namespace=space, pagination_token=token, timeout=s
-                    ),
-                )
-            except pinecone.NotFoundError:
+            page = self._connection.call_index(
+                "listing the keys of an index",
+                deadline,
+                partial(self._client.list_paginated, namespace=space, pagination_token=token),
+            )
+            if page is None:
                 return
             yield from (int(item.id) for item in page.vectors if item.id)
             token = page.pagination.next if page.pagination else None
@@ -195,11 +191,12 @@ class PineconeIndex:
     def info(self) -> IndexInfo:
         """Sizes, by Pinecone's own count, which may be some seconds old."""
         deadline = Deadline(_LONGEST_S)
-        stats = self._connection.call(
-            "counting the entries of an index", deadline, lambda s: self._client.describe_index_stats(timeout=s)
+        stats = self._connection.call_index(
+            "counting the entries of an index", deadline, self._client.describe_index_stats
         )
         mine = self._spaces.name_of("")
-        count = sum(each.vector_count for name, each in stats.namespaces.items() if name.startswith(mine))
+        counts = {} if stats is None else stats.namespaces
+        count = sum(each.vector_count for name, each in counts.items() if name.startswith(mine))
         return IndexInfo(count=count, unoptimised=0)
 
     def optimise(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -118,8 +119,6 @@ class Searches:
         *,
         with_metadata: bool,
     ) -> list[Match]:
-        import pinecone
-
         asked: dict[str, Any] = {"vector": query.vector, "top_k": limit, "namespace": space}
         if query.sparse is not None:
             asked["sparse_vector"] = {"indices": query.sparse.indices, "values": query.sparse.values}
@@ -127,9 +126,8 @@ class Searches:
             asked["filter"] = condition
         if with_metadata:
             asked["include_metadata"] = True
-        try:
-            answer = self._connection.call(_DOING, deadline, lambda s: self._client.query(**asked, timeout=s))
-        except pinecone.NotFoundError:  # a namespace that nothing was written to yet
+        answer = self._connection.call_index(_DOING, deadline, partial(self._client.query, **asked))
+        if answer is None:
             return []
         return [Match(int(match.id), match.score, match.metadata or {}) for match in answer.matches]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -21,6 +22,7 @@ from embedhouse.indexes.pinecone_records import MOST_FOUND, MOST_IDS, TERMS, key
 
 if TYPE_CHECKING:
     import pinecone
+    from pinecone.models.vectors.responses import QueryResponse
 
 __all__ = ["Written", "settle"]
 
@@ -85,6 +87,8 @@ class _Probe:
         if not count:
             return True
         answer = self._query([stamp_term(self._written.stamp)], min(count, MOST_FOUND))
+        if answer is None:
+            return False
         position, info = self._written.position, answer.response_info
         if position is not None and info is not None and info.is_reconciled(position):
             return True
@@ -92,32 +96,25 @@ class _Probe:
 
     def _sees_no_deleted(self) -> bool:
         deleted = self._written.deleted
-        return not any(
-            self._query([key_term(key) for key in deleted[start : start + MOST_IDS]], 1).matches
-            for start in range(0, len(deleted), MOST_IDS)
-        )
+        some = (deleted[start : start + MOST_IDS] for start in range(0, len(deleted), MOST_IDS))
+        answers = (self._query([key_term(key) for key in keys], 1) for keys in some)
+        return not any(answer is not None and answer.matches for answer in answers)
 
     def _looks_up(self) -> bool:
         """The last of each kind: look-ups see the writes of a namespace in their order."""
         upserted, deleted = self._written.upserted[-1:], self._written.deleted[-1:]
         ids = [str(key) for key in (*upserted, *deleted)]
-        found = self._connection.call(
-            _DOING, self._deadline, lambda s: self._client.fetch(ids=ids, namespace=self._written.space, timeout=s)
-        ).vectors
+        answer = self._connection.call_index(
+            _DOING, self._deadline, partial(self._client.fetch, ids=ids, namespace=self._written.space)
+        )
+        found = {} if answer is None else answer.vectors
         stamp = stamp_term(self._written.stamp)
         return all(
             str(key) in found and stamp in (found[str(key)].metadata or {}).get(TERMS, ()) for key in upserted
         ) and not any(str(key) in found for key in deleted)
 
-    def _query(self, terms: list[str], top_k: int) -> Any:
-        return self._connection.call(
-            _DOING,
-            self._deadline,
-            lambda s: self._client.query(
-                vector=self._any_vector,
-                top_k=top_k,
-                namespace=self._written.space,
-                filter=has_any(terms),
-                timeout=s,
-            ),
+    def _query(self, terms: list[str], top_k: int) -> QueryResponse | None:
+        asked: dict[str, Any] = {"vector": self._any_vector, "top_k": top_k, "filter": has_any(terms)}
+        return self._connection.call_index(
+            _DOING, self._deadline, partial(self._client.query, namespace=self._written.space, **asked)
         )

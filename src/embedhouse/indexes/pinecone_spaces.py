@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.errors import StoreUnavailable
@@ -79,13 +79,10 @@ def spaces_of(connection: Connection, client: pinecone.Index, object_: str, dead
     """Every namespace of the object, without its mark."""
     token: str | None = None
     while True:
-        page = connection.call(
-            _DOING,
-            deadline,
-            lambda _, token=token: client.list_namespaces_paginated(  # type: ignore[misc]
-                prefix=f"{object_}-", limit=_PAGE, pagination_token=token
-            ),
-        )
+        asked = {"prefix": f"{object_}-", "limit": _PAGE, "pagination_token": token}
+        page = connection.call_index(_DOING, deadline, _untimed(client.list_namespaces_paginated, **asked))
+        if page is None:
+            return
         yield from (space.name for space in page.namespaces)
         token = page.pagination.next if page.pagination else None
         if not token:
@@ -94,13 +91,8 @@ def spaces_of(connection: Connection, client: pinecone.Index, object_: str, dead
 
 def has_mark(connection: Connection, client: pinecone.Index, object_: str, deadline: Deadline) -> bool:
     """Whether the index is there."""
-    import pinecone
-
-    try:
-        connection.call(_DOING, deadline, lambda _: client.describe_namespace(name=object_))
-    except pinecone.NotFoundError:
-        return False
-    return True
+    found = connection.call_index(_DOING, deadline, _untimed(client.describe_namespace, name=object_))
+    return found is not None
 
 
 def make_mark(connection: Connection, client: pinecone.Index, object_: str, deadline: Deadline) -> None:
@@ -108,6 +100,13 @@ def make_mark(connection: Connection, client: pinecone.Index, object_: str, dead
     import pinecone
 
     try:
-        connection.call("making a namespace of Pinecone", deadline, lambda _: client.create_namespace(name=object_))
+        connection.call_index(
+            "making a namespace of Pinecone", deadline, _untimed(client.create_namespace, name=object_)
+        )
     except pinecone.ConflictError:
         return  # another process was faster
+
+
+def _untimed(ask: Callable[..., Answer], **asked: Any) -> Callable[..., Answer]:
+    """For requests to which the client takes no time limit but its own."""
+    return lambda timeout: ask(**asked)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -102,18 +103,11 @@ class Writes:
         return records
 
     def _delete(self, namespace: str, keys: Sequence[int], written: Written, deadline: Deadline) -> None:
-        import pinecone
-
         for start in range(0, len(keys), MOST_IDS):
             ids = [str(key) for key in keys[start : start + MOST_IDS]]
-            try:
-                self._connection.call(
-                    _DOING,
-                    deadline,
-                    lambda s, ids=ids: self._client.delete(ids=ids, namespace=written.space, timeout=s),  # type: ignore[misc]
-                )
-            except pinecone.NotFoundError:  # a namespace that nothing was written to yet
-                break
+            self._connection.call_index(
+                _DOING, deadline, partial(self._client.delete, ids=ids, namespace=written.space)
+            )
         if self._statistics is not None:
             self._statistics.remove(self._spec.name, namespace, keys)
         written.deleted = keys
@@ -132,12 +126,10 @@ class Writes:
     def _upsert(self, records: Sequence[Record], written: Written, deadline: Deadline) -> None:
         written.upserted = [int(record["id"]) for record in records]
         for batch in batches(records):
-            answer = self._connection.call(
-                _DOING,
-                deadline,
-                lambda s, batch=batch: self._client.upsert(vectors=batch, namespace=written.space, timeout=s),  # type: ignore[misc]
+            answer = self._connection.call_index(
+                _DOING, deadline, partial(self._client.upsert, vectors=batch, namespace=written.space)
             )
-            if answer.response_info is not None:
+            if answer is not None and answer.response_info is not None:
                 written.position = answer.response_info.lsn_committed
 
 
@@ -145,17 +137,12 @@ def fetched(
     connection: Connection, client: pinecone.Index, space: str, keys: Sequence[int], deadline: Deadline
 ) -> Iterator[tuple[int, Any]]:
     """Those of the keys that the namespace holds, each with its record."""
-    import pinecone
-
     for start in range(0, len(keys), _FETCHED_AT_ONCE):
         ids = [str(key) for key in keys[start : start + _FETCHED_AT_ONCE]]
-        try:
-            answer = connection.call(
-                "reading from Pinecone",
-                deadline,
-                lambda s, ids=ids: client.fetch(ids=ids, namespace=space, timeout=s),  # type: ignore[misc]
-            )
-        except pinecone.NotFoundError:
+        answer = connection.call_index(
+            "reading from Pinecone", deadline, partial(client.fetch, ids=ids, namespace=space)
+        )
+        if answer is None:
             return
         yield from ((int(name), record) for name, record in answer.vectors.items())
 
