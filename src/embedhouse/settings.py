@@ -76,6 +76,7 @@ MEANINGS = {
     "server_url": "The server that commands go through instead of opening the home: `http://HOST:7700`.",
     "ledger_url": "The ledger: `postgresql://USER:PASSWORD@HOST/DATABASE`; empty: a file in the home.",
     "ledger_pool": "Connections to a ledger on PostgreSQL that one process opens at most.",
+    "lease_s": "Seconds until others take over the work of a process that died, in a ledger that several share.",
     "store": "Where indexes of new collections are: a store of `stores`, a URL, or `embedded`.",
     "lexical_store": "The store that searches by words, where it is another one. Empty: the same.",
     "stores": "Servers that keep indexes: tables `[stores.NAME]`.",
@@ -153,6 +154,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     server_url: str = ""
     ledger_url: str = ""
     ledger_pool: Annotated[int, Meta(ge=2)] = 10
+    lease_s: Annotated[float, Meta(ge=1)] = 30.0
     store: _Text = EMBEDDED
     lexical_store: str = ""
     stores: dict[str, StoreSettings] = {}

@@ -53,7 +53,7 @@ class HouseServer(uvicorn.Server):
         *,
         on_ready: Callable[[str], None] | None = None,
     ) -> None:
-        check_listening(settings, lambda: has_keys(settings.home))
+        check_listening(settings, lambda: has_keys(settings))
         self._served = ServedHouse(lambda: open_house(settings), settings)
         self._on_ready = on_ready
         self._failure: BaseException | None = None

@@ -24,7 +24,7 @@ def create(shell: Shell, name: Name) -> None:
     """
     from embedhouse.wiring.keys import open_keys
 
-    with open_keys(shell.settings.home) as keys:
+    with open_keys(shell.settings) as keys:
         made = keys.create(name)
     shell.show(made, lambda console: console.print(made.key, soft_wrap=True))
     if not shell.as_json:
@@ -38,7 +38,7 @@ def list_(shell: Shell) -> None:
     from embedhouse.cli import render
     from embedhouse.wiring.keys import open_keys
 
-    with open_keys(shell.settings.home) as keys:
+    with open_keys(shell.settings) as keys:
         found = keys.list()
     rows = [(key.name, f"{key.hint}...", key.created_at) for key in found]
     shell.show({"keys": found}, lambda console: render.table(console, ["name", "key", "created"], rows))
@@ -50,6 +50,6 @@ def revoke(shell: Shell, name: Name) -> None:
     """Refuse a key from now on; a running server does within a second. What was spent with it stays known."""
     from embedhouse.wiring.keys import open_keys
 
-    with open_keys(shell.settings.home) as keys:
+    with open_keys(shell.settings) as keys:
         keys.revoke(name)
     shell.show({"revoked": name}, lambda console: console.print(f"The key of {name} is revoked."))

@@ -17,6 +17,7 @@ EmbedhouseError
 │   ├── SpaceMismatch          vectors of two spaces would meet
 │   ├── SpaceFrozen            the provider changed its model under the same name
 │   ├── HouseLocked            another process holds the folder
+│   │   └── EmbeddedLocked         another process has the embedded indexes of a shared ledger
 │   └── MassDeletion           a source says that most of its documents are gone
 ├── UnreadableSource           a file that cannot be read: damaged, encrypted, binary, malformed
 │   ├── SourceUnavailable      a database or broker: down, too slow, or cut off: may work later
@@ -72,6 +73,7 @@ __all__ = [
     "DiskFull",
     "DownloadFailed",
     "DuplicateId",
+    "EmbeddedLocked",
     "EmbedhouseError",
     "Forbidden",
     "HouseLocked",
@@ -252,6 +254,14 @@ class MassDeletion(Conflict):
     not, the source is not what it was."""
 
     code = "mass_deletion"
+
+
+class EmbeddedLocked(HouseLocked):
+    """The embedded indexes of {home} are in use by process {pid}, and one process at a time has them. Stop it, or
+    ask it over HTTP; or keep indexes where every process reaches them: `embedhouse collection move COLLECTION --to
+    postgresql://...`, and the same as `store` for new ones."""
+
+    code = "embedded_locked"
 
 
 class UnreadableSource(EmbedhouseError):

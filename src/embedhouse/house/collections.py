@@ -19,7 +19,14 @@ from embedhouse.domain.collections import (
     LexicalSettings,
 )
 from embedhouse.domain.deadline import Deadline
-from embedhouse.domain.errors import Conflict, InvalidInput, InvalidSetting, SpaceMismatch, UnknownCollection
+from embedhouse.domain.errors import (
+    CollectionExists,
+    Conflict,
+    InvalidInput,
+    InvalidSetting,
+    SpaceMismatch,
+    UnknownCollection,
+)
 from embedhouse.domain.models import ModelChoice, attributed
 from embedhouse.domain.reports import CollectionInfo, Progress
 from embedhouse.domain.spaces import Role
@@ -61,7 +68,10 @@ class Collections:
         try:
             self._check_agrees(name, wanted)
         except UnknownCollection:
-            return self._create(name, wanted)
+            try:
+                return self._create(name, wanted)
+            except CollectionExists:  # another thread or process was faster
+                self._check_agrees(name, wanted)
         return self.get(name)
 
     def get(self, name: str, *, deadline: Deadline | None = None) -> CollectionInfo:

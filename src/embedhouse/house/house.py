@@ -193,7 +193,8 @@ class House:
         opened = importing.open(collection, model, tell, within)
         name = opened.collection.name
         with attributed(collection=name, request_id=attribution().request_id or new_request_id()):
-            done = self._ingest(opened, [importing.source], tell, within)
+            with importing.donating(opened):
+                done = self._ingest(opened, [importing.source], tell, within)
             self._compact_if_due(opened, tell, within)
         return self._report(name, done, 0, time.perf_counter() - started, [])
 
@@ -221,6 +222,33 @@ class House:
             only=sources,
             allow_mass_delete=allow_mass_delete,
             full=full,
+            tell=progress or (lambda _: None),
+            deadline=deadline or Deadline.never(),
+        )
+
+    def watch(
+        self,
+        collection: str,
+        *,
+        sources: Sequence[str] | None = None,
+        allow_mass_delete: bool = False,
+        every_s: float = 60.0,
+        on_report: Callable[[SyncReport], None] | None = None,
+        progress: Callable[[Progress], None] | None = None,
+        deadline: Deadline | None = None,
+    ) -> None:
+        """Keep a collection in step with its sources until the deadline is cancelled: folders as their files
+        change, SQL sources every `every_s`, topics as events come. What fails is logged and tried again.
+
+        Errors: Cancelled, DeadlineExceeded; UnknownCollection, NotFound (source), InvalidInput (it has none).
+        """
+        self._syncing.watch(
+            collection,
+            self.collections,
+            only=sources,
+            allow_mass_delete=allow_mass_delete,
+            every_s=every_s,
+            on_report=on_report or (lambda _: None),
             tell=progress or (lambda _: None),
             deadline=deadline or Deadline.never(),
         )
@@ -295,6 +323,8 @@ class House:
         self.upgrades.close()
         self._executor.shutdown()
         self._shelf.close()
+        if self._parts.leases is not None:
+            self._parts.leases.close()
         self._meter.close()
         self._parts.cache.close()
         self._parts.database.close()

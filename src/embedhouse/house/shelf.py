@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+from embedhouse.domain.errors import UnknownCollection
 from embedhouse.house.background import BackgroundIndexing
 from embedhouse.indexing.indexer import Indexer
 from embedhouse.indexing.open_collection import OpenCollection
@@ -24,9 +25,21 @@ class Shelf:
         self.background = BackgroundIndexing(self._keeps)
 
     def get(self, name: str) -> OpenCollection:
-        """The collection of that name. Errors: UnknownCollection."""
+        """The collection of that name, as other processes have made it. Errors: UnknownCollection."""
         with self._lock:
-            return self._open.get(name) or self._opened(name)
+            found = self._open.get(name) or self._opened(name)
+        if self.parts.database.is_shared:
+            self._follow(found)
+        return found
+
+    def _follow(self, found: OpenCollection) -> None:
+        try:
+            found.refresh()
+        except UnknownCollection:
+            self.take_off(found)
+            for served in found.served:
+                served.opened.close()
+            raise
 
     def _opened(self, name: str) -> OpenCollection:
         found = self._open[name] = OpenCollection(self.parts, name, self._watch)

@@ -24,6 +24,7 @@ from embedhouse.ledger.documents import KnownDocument
 __all__ = ["Compared", "Comparison", "Prepared", "as_json", "cut_document", "stored_diff"]
 
 _MAX_ID_CHARACTERS = 1024
+_MAX_ID_BYTES = 2048  # what PostgreSQL's indexes can hold
 
 
 class Prepared(msgspec.Struct, frozen=True):
@@ -68,7 +69,7 @@ class Comparison:
     def rechecked(self, ledger: Connection, prepared: Sequence[Prepared]) -> list[Prepared]:
         """The same, prepared again where another writer changed the document in the meantime."""
         ids = [item.document.id for item in prepared]
-        known = documents.known_documents(ledger, self._collection_id, ids)
+        known = documents.known_documents(ledger, self._collection_id, ids, hold=True)
         return [
             item
             if item.known == known.get(item.document.id)
@@ -126,6 +127,8 @@ def _checked(document: Document) -> Document:
     check_text(document.id, "of an id")
     if len(document.id) > _MAX_ID_CHARACTERS:
         raise InvalidInput(reason=f"An id has {len(document.id)} characters; the limit is {_MAX_ID_CHARACTERS}.")
+    if len(encoded := document.id.encode()) > _MAX_ID_BYTES:
+        raise InvalidInput(reason=f"An id has {len(encoded)} bytes of UTF-8; the limit is {_MAX_ID_BYTES}.")
     check_text(document.text, f"of document {document.id!r}")
     if document.title:
         check_text(document.title + ".", f"of the title of document {document.id!r}")

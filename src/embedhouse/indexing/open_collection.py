@@ -55,10 +55,10 @@ class OpenCollection:
         with self._lock:
             with self._parts.database.read() as ledger:
                 found = collections.collection_named(ledger, self.collection.name)
+                if found.revision == self._seen.revision and found.id == self.collection.id:
+                    return
                 written = collections.generations(ledger, found.id)
                 built = {each.id: builds.build_of(ledger, each.id) for each in written}
-            if found.revision == self._seen.revision and found.id == self.collection.id:
-                return
             self.collection = found
             known = {each.opened.generation.id: each for each in self._seen.served}
             served = [self._served(each, known.pop(each.id, None)) for each in written]

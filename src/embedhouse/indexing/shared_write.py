@@ -77,6 +77,8 @@ class SharedWrite:
         changes.add_dead_letters(ledger, self._id, [one for one in letters if one.chunk_key in current])
         changes.forget_dead_letters(ledger, [*deletes, *coming])
         leases.finish(ledger, self._id, sorted(held), durable=self._index.capabilities.durable)
+        gone = [change for change in upserts.values() if change.chunk_key not in current and not change.counted]
+        leases.count_nothing(ledger, self._id, gone)
         self._add_to_mean(ledger, [vector for key, vector in coming.items() if not upserts[key].counted], 1)
         return mine
 
@@ -88,8 +90,10 @@ class SharedWrite:
             return
         with self._database.write() as ledger:
             held = leases.hold(ledger, self._owner, [c.seq for c in deletes if c.chunk_key in vectors])
+            leaving = [change for change in deletes if change.seq in held]
+            strays = leases.never_counted(ledger, self._id, leaving)
             leases.mark_counted(ledger, sorted(held))
-            self._add_to_mean(ledger, [vectors[c.chunk_key] for c in deletes if c.seq in held], -1)
+            self._add_to_mean(ledger, [vectors[c.chunk_key] for c in leaving if c.chunk_key not in strays], -1)
 
     def _add_to_mean(self, ledger: Connection, vectors: Sequence[Vectors], sign: int) -> None:
         if vectors:

@@ -102,23 +102,29 @@ class DocumentWriter:
 
     def _delete(self, pks: Sequence[int], revision: int, generations: Sequence[OpenGeneration]) -> Logged:
         with self._logged(revision) as (ledger, log):
-            for opened in generations:
-                _forget(ledger, opened, chunks.keys_of(ledger, opened.generation.id, pks))
-            documents.delete_documents(ledger, pks)
+            self._delete_within(ledger, pks, generations)
         return log.logged
+
+    @staticmethod
+    def _delete_within(ledger: Connection, pks: Sequence[int], generations: Sequence[OpenGeneration]) -> None:
+        documents.hold_documents(ledger, pks)
+        for opened in generations:
+            _forget(ledger, opened, chunks.keys_of(ledger, opened.generation.id, pks))
+        documents.delete_documents(ledger, pks)
 
     def _as_of_now(self, write: Callable[[int, Sequence[OpenGeneration]], Result]) -> Result:
         """Write for the generations as they are; again, if others came or went until the transaction began."""
         while True:
             revision, generations = self._written.now_written()
             try:
-                return write(revision, generations)
+                return self._database.persist(partial(write, revision, generations))
             except _Outdated:
                 self._written.refresh()
 
     @contextmanager
     def _logged(self, revision: int) -> Iterator[tuple[Connection, _Log]]:
-        """A write transaction that notes which changes it logs: writers are one at a time, so they are a range."""
+        """A write transaction that notes which changes it logs, as a range: on a file's ledger exactly those, since
+        writers are one at a time; on a server those of others that lie between them too."""
         log = _Log()
         with self._database.write() as ledger:
             if collections.hold_revision(ledger, self._written.collection.id) != revision:

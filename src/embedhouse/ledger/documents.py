@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, delete, func, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from embedhouse.domain.documents import Document, Metadata
@@ -21,6 +21,7 @@ __all__ = [
     "document_ids_from_source",
     "documents_after",
     "documents_by_id",
+    "hold_documents",
     "ids_after",
     "known_documents",
     "set_metadata",
@@ -47,8 +48,10 @@ class StoredDocument(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: float
 
 
-def known_documents(connection: Connection, collection_id: int, ids: Sequence[str]) -> dict[str, KnownDocument]:
-    """Those of `ids` that exist."""
+def known_documents(
+    connection: Connection, collection_id: int, ids: Sequence[str], *, hold: bool = False
+) -> dict[str, KnownDocument]:
+    """Those of `ids` that exist. `hold`: nobody changes them until the transaction ends."""
     columns = (
         t.document.c.pk,
         t.document.c.id,
@@ -57,9 +60,12 @@ def known_documents(connection: Connection, collection_id: int, ids: Sequence[st
         t.document.c.source,
     )
     found: dict[str, KnownDocument] = {}
-    for block in blocks(ids):
-        where = (t.document.c.collection_id == collection_id, t.document.c.id.in_(block))
-        for row in connection.execute(select(*columns).where(*where)):
+    # All who hold documents do so in one order: two never wait for each other.
+    for block in blocks(sorted(ids)):
+        query = select(*columns).where(t.document.c.collection_id == collection_id, t.document.c.id.in_(block))
+        if hold:
+            query = query.order_by(t.document.c.namespace, t.document.c.id).with_for_update(key_share=True)
+        for row in connection.execute(query):
             found[row.id] = KnownDocument(
                 pk=row.pk,
                 content_hash=row.content_hash,
@@ -80,7 +86,8 @@ def upsert_documents(connection: Connection, collection_id: int, documents: Sequ
     )
     now = time.time()
     if documents:
-        connection.execute(statement, [_row(collection_id, document, now) for document in documents])
+        ordered = sorted(documents, key=lambda document: document.id)
+        connection.execute(statement, [_row(collection_id, document, now) for document in ordered])
     known = known_documents(connection, collection_id, [document.id for document in documents])
     return {document_id: found.pk for document_id, found in known.items()}
 
@@ -89,6 +96,14 @@ def set_metadata(connection: Connection, pk: int, metadata: Metadata) -> None:
     """Replace a document's metadata."""
     values = {"metadata": msgspec.json.encode(metadata).decode(), "updated_at": time.time()}
     connection.execute(update(t.document).where(t.document.c.pk == pk).values(**values))
+
+
+def hold_documents(connection: Connection, pks: Sequence[int]) -> None:
+    """Nobody changes them, or their chunks, until the transaction ends."""
+    held = select(t.document.c.pk).where(t.document.c.pk.in_(bindparam("pks", expanding=True)))
+    held = held.order_by(t.document.c.namespace, t.document.c.id).with_for_update()
+    if pks and connection.dialect.name == "postgresql":  # a file has one writer
+        connection.execute(held, {"pks": list(pks)}).all()
 
 
 def delete_documents(connection: Connection, pks: Sequence[int]) -> None:

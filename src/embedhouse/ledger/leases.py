@@ -8,19 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, Float, cast, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Float, cast, delete, func, insert, or_, select, update
 
 from embedhouse.ledger import tables as t
 from embedhouse.ledger.blocks import blocks
 from embedhouse.ledger.changes import EVERYTHING, Change, Logged
 
 __all__ = [
+    "count_nothing",
     "finish",
     "give_back",
     "hold",
     "hold_documents",
     "log_strays",
     "mark_counted",
+    "never_counted",
     "renew",
     "take",
     "unapplied",
@@ -123,6 +125,31 @@ def finish(connection: Connection, generation_id: int, seqs: Sequence[int], *, d
         else:
             applied = update(t.change).where(t.change.c.seq.in_(block))
             connection.execute(applied.values(state=t.APPLIED, lease_owner=None, leased_until=None))
+
+
+def never_counted(connection: Connection, generation_id: int, deletes: Sequence[Change]) -> set[int]:
+    """Those of the deleted chunks whose upsert was never applied: the index may hold them from a process that died
+    over it, the running sum does not."""
+    found: set[int] = set()
+    for block in blocks([change.chunk_key for change in deletes]):
+        where = (*_of_chunks(generation_id, "upsert", block), t.change.c.seq < max(one.seq for one in deletes))
+        found.update(connection.execute(select(t.change.c.chunk_key).where(*where)).scalars())
+    return found
+
+
+def count_nothing(connection: Connection, generation_id: int, upserts: Sequence[Change]) -> None:
+    """Of chunks that are gone before they were counted: their deletion takes nothing out of the running sum. One
+    that another process is just applying knows that from `never_counted`."""
+    for block in blocks([change.chunk_key for change in upserts]):
+        where = (*_of_chunks(generation_id, "delete", block), t.change.c.seq > min(one.seq for one in upserts))
+        free = select(t.change.c.seq).where(*where).with_for_update(skip_locked=True).cte("free")
+        connection.execute(update(t.change).where(t.change.c.seq == free.c.seq).values(state=t.REPLAY))
+
+
+def _of_chunks(generation_id: int, action: str, keys: Sequence[int]) -> tuple[ColumnElement[bool], ...]:
+    change = t.change.c
+    of_generation = (change.generation_id == generation_id, change.state == t.PENDING)
+    return (*of_generation, change.action == action, change.chunk_key.in_(keys))
 
 
 def mark_counted(connection: Connection, seqs: Sequence[int]) -> None:

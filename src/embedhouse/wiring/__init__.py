@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from functools import partial
 from pathlib import Path
 
 from embedhouse.chunking.chunkers import make_chunker
 from embedhouse.house import House
+from embedhouse.indexing.leasing import Leases
 from embedhouse.indexing.parts import Parts
 from embedhouse.ledger.database import Database
 from embedhouse.models.progress import Progress, no_progress
@@ -19,9 +21,8 @@ from embedhouse.spend.meter import SpendMeter
 from embedhouse.spend.prices import PriceTable
 from embedhouse.wiring.caches import cache_choice, needed_by_indexes, open_cache
 from embedhouse.wiring.child import build_in_child
-from embedhouse.wiring.lock import HouseLock
+from embedhouse.wiring.ledger import ledger_place, take_home
 from embedhouse.wiring.model_pool import ModelPool
-from embedhouse.wiring.paths import ledger_path
 from embedhouse.wiring.stores import Stores
 
 __all__ = ["Embedhouse", "open_house"]
@@ -42,15 +43,16 @@ class Embedhouse(House):
         home = settings.home
         prices = PriceTable(settings)
         check_budgets(settings)
-        self._lock = HouseLock(home)
-        try:
-            database = Database(ledger_path(home))
+        place = ledger_place(settings)
+        self._lock = take_home(settings)
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._lock.release)
+            database = Database(place)
+            undo.callback(database.close)
             cache = open_cache(cache_choice(settings), home, needed_by_indexes(database))
             meter = SpendMeter(database, prices, settings.budgets)
             spaces = SpaceStates(database, settings.canary_hours)
-        except BaseException:
-            self._lock.release()
-            raise
+            undo.pop_all()
         store = ModelStore(
             settings.models_folder,
             offline=settings.offline,
@@ -66,8 +68,9 @@ class Embedhouse(House):
             open_embedder=self._pool.open,
             open_store=self._stores.open,
             make_chunker=make_chunker,
-            build_in_child=partial(build_in_child, cache=cache_choice(settings)),
+            build_in_child=partial(build_in_child, cache=cache_choice(settings), ledger_url=settings.ledger_url),
             spaces=spaces,
+            leases=Leases.of(database, settings.lease_s),
         )
         super().__init__(parts, store, settings, self._pool.check, meter)
 

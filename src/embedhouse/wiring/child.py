@@ -23,8 +23,9 @@ from embedhouse.indexing.parts import BuildSpec
 from embedhouse.ledger import collections
 from embedhouse.ledger.database import Database
 from embedhouse.ports import IndexSpec
+from embedhouse.settings import Settings
 from embedhouse.wiring.caches import CacheChoice, open_cache
-from embedhouse.wiring.paths import ledger_path
+from embedhouse.wiring.ledger import ledger_place
 
 __all__ = ["build_in_child"]
 
@@ -36,12 +37,16 @@ class Task(msgspec.Struct, frozen=True):
 
     spec: BuildSpec
     cache: CacheChoice
+    ledger_url: str = ""
+
+    def __repr__(self) -> str:
+        return f"Task({self.spec!r})"  # the URL may hold a password
 
 
-def build_in_child(spec: BuildSpec, cache: CacheChoice | None = None) -> list[int]:
-    """Run this module in a process of its own and wait for it. `cache` None: the file in the house's folder.
+def build_in_child(spec: BuildSpec, cache: CacheChoice | None = None, ledger_url: str = "") -> list[int]:
+    """Run this module in a process of its own and wait for it. `cache` None, no `ledger_url`: the house's files.
     Errors: StorageError."""
-    task = Task(spec, cache or CacheChoice())
+    task = Task(spec, cache or CacheChoice(), ledger_url)
     command = [sys.executable, "-m", "embedhouse.wiring.child"]
     # Its own session: Ctrl-C is for this process, which then stops the child.
     with subprocess.Popen(
@@ -61,7 +66,7 @@ def build_in_child(spec: BuildSpec, cache: CacheChoice | None = None) -> list[in
 
 def _build(task: Task) -> list[int]:
     spec, home = task.spec, Path(task.spec.home)
-    database = Database(ledger_path(home))
+    database = Database(ledger_place(Settings(home=home, ledger_url=task.ledger_url)))
     # Without a size: this process only reads, and what an index is built from is not noted as used.
     cache = open_cache(msgspec.structs.replace(task.cache, max_bytes=0), home)
     with database.read() as ledger:

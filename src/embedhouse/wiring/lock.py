@@ -14,7 +14,7 @@ from embedhouse.domain.errors import HouseLocked
 from embedhouse.domain.holder import HOLDER_FILE, LOCK_FILE, Holder, read_holder
 from embedhouse.domain.storage import storage_error
 
-__all__ = ["HouseLock"]
+__all__ = ["HouseLock", "SharedHome"]
 
 
 class HouseLock:
@@ -58,3 +58,20 @@ class HouseLock:
             draft.replace(self._holder_path)
         except OSError as error:
             raise storage_error(error, self._holder_path) from error
+
+
+class SharedHome:
+    """In the place of HouseLock where the state is on servers, and any number of processes use the home: it holds
+    their settings, and no more. Errors: ReadOnly, DiskFull."""
+
+    def __init__(self, home: Path) -> None:
+        try:
+            home.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise storage_error(error, home) from error
+
+    def announce(self, url: str) -> None:
+        """Others open the house themselves."""
+
+    def release(self) -> None:
+        """There is nothing to let go of."""

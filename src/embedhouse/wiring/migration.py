@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 import msgspec
 
-from embedhouse.domain.errors import HouseLocked, MissingExtra
+from embedhouse.domain.errors import HouseLocked
 from embedhouse.ledger.database import Database
 from embedhouse.ledger.schema import migrations
 from embedhouse.settings import Settings
+from embedhouse.wiring.ledger import ledger_place
 from embedhouse.wiring.lock import HouseLock
 from embedhouse.wiring.paths import ledger_path
 
@@ -37,20 +38,11 @@ def migrate_ledger(settings: Settings) -> Migrated:
 
 @contextlib.contextmanager
 def _opened(settings: Settings) -> Iterator[Database]:
-    database = _on_server(settings) if settings.ledger_url else _in_file(settings)
+    database = Database(ledger_place(settings)) if settings.ledger_url else _in_file(settings)
     try:
         yield database
     finally:
         database.close()
-
-
-def _on_server(settings: Settings) -> Database:
-    try:
-        from embedhouse.ledger.postgresql import LedgerServer
-    except ModuleNotFoundError as error:
-        raise MissingExtra(what="A ledger on PostgreSQL", extra="postgresql") from error
-    origin = settings.origins.get("ledger_url", "default")
-    return Database(LedgerServer(url=settings.ledger_url, origin=origin))
 
 
 def _in_file(settings: Settings) -> Database:

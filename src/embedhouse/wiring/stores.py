@@ -8,17 +8,20 @@ from collections.abc import Mapping
 
 import msgspec
 
-from embedhouse.domain.errors import InvalidInput, InvalidSetting, MissingExtra
+from embedhouse.domain.errors import EmbeddedLocked, InvalidInput, InvalidSetting, MissingExtra
 from embedhouse.domain.stores import EMBEDDED, StoreKind, StoreSettings, store_of_url
 from embedhouse.indexes.embedded import EmbeddedStore
 from embedhouse.indexes.paired import PairedStore
 from embedhouse.ledger import collections
 from embedhouse.ledger.database import Database
+from embedhouse.ledger.leadership import Leadership, leader, try_to_lead
 from embedhouse.ledger.term_statistics import LedgerTermStatistics
 from embedhouse.ports import Store
 from embedhouse.settings import Settings
 
 __all__ = ["Stores", "store_settings"]
+
+_EMBEDDED_INDEXES = "embedded indexes"
 
 _KEY_VARIABLES: dict[StoreKind, str] = {
     "qdrant": "QDRANT_API_KEY",
@@ -39,11 +42,13 @@ class Stores:
         self._lock = threading.Lock()
         self._open: dict[tuple[str, str], Store] = {}
         self._owner = ""
+        self._leadership: Leadership | None = None
 
     def open(self, store: str, lexical_store: str = "") -> Store:
         """The store; with a `lexical_store` that is another one, both as one.
 
-        Errors: InvalidSetting for a name that the settings do not have; MissingExtra; those of the store.
+        Errors: InvalidSetting for a name that the settings do not have; MissingExtra; EmbeddedLocked where another
+        process of the same ledger has the embedded indexes; those of the store.
         """
         with self._lock:
             if not lexical_store or lexical_store == store:
@@ -59,6 +64,9 @@ class Stores:
             for store in self._open.values():
                 store.close()
             self._open.clear()
+            if self._leadership is not None:
+                self._leadership.release()
+                self._leadership = None
 
     def _one(self, name: str) -> Store:
         if (name, "") not in self._open:
@@ -67,6 +75,7 @@ class Stores:
 
     def _connected(self, settings: StoreSettings) -> Store:
         if settings.kind == "embedded":
+            self._lead_in_embedded()
             return EmbeddedStore(self._settings.home)
         if not self._owner:
             with self._database.write() as ledger:
@@ -100,6 +109,14 @@ class Stores:
 
                 statistics = LedgerTermStatistics(self._database)
                 return PineconeStore.connect(settings, owner=self._owner, statistics=statistics)
+
+    def _lead_in_embedded(self) -> None:
+        """Errors: EmbeddedLocked."""
+        if self._leadership is None:
+            self._leadership = try_to_lead(self._database, _EMBEDDED_INDEXES)
+        if self._leadership is None:
+            holder = leader(self._database, _EMBEDDED_INDEXES) or "unknown"
+            raise EmbeddedLocked(home=self._database.name, pid=holder)
 
 
 def store_settings(name: str, settings: Settings, environ: Mapping[str, str]) -> StoreSettings:

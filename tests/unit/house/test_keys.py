@@ -8,6 +8,7 @@ from sqlalchemy import text
 from embedhouse.domain.errors import Conflict, InvalidInput, LedgerTooNew, NotFound
 from embedhouse.house.keys import ApiKeys
 from embedhouse.ledger.database import Database
+from embedhouse.settings import Settings
 from embedhouse.wiring.keys import has_keys, open_keys
 from embedhouse.wiring.lock import HouseLock
 from embedhouse.wiring.paths import ledger_path
@@ -95,14 +96,14 @@ def test_keys_changed_by_another_process_are_noticed(database: Database) -> None
 
 
 def test_open_keys_beside_a_process_that_holds_the_home(tmp_path: Path) -> None:
-    assert not has_keys(tmp_path)
+    assert not has_keys(Settings(home=tmp_path))
     lock = HouseLock(tmp_path)
     Database(ledger_path(tmp_path)).close()
-    with open_keys(tmp_path) as keys:
+    with open_keys(Settings(home=tmp_path)) as keys:
         keys.create("alice")
-    assert has_keys(tmp_path)
+    assert has_keys(Settings(home=tmp_path))
     lock.release()
-    assert has_keys(tmp_path)
+    assert has_keys(Settings(home=tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -120,6 +121,6 @@ def test_open_keys_beside_another_version_is_refused(
     with database.write() as ledger:
         ledger.execute(text(statement))
     database.close()
-    with pytest.raises(error), open_keys(tmp_path):
+    with pytest.raises(error), open_keys(Settings(home=tmp_path)):
         pytest.fail("it opened")
     lock.release()

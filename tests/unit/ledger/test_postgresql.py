@@ -407,7 +407,7 @@ def _shape(engine: Engine) -> dict[str, object]:
     found = inspect(engine)
     return {
         name: (
-            [(c["name"], str(c["type"]), c["nullable"]) for c in found.get_columns(name)],
+            [(c["name"], str(c["type"]).partition(" COLLATE")[0], c["nullable"]) for c in found.get_columns(name)],
             found.get_pk_constraint(name)["constrained_columns"],
             sorted((i["name"], tuple(i["column_names"]), i["unique"]) for i in found.get_indexes(name)),
             sorted((tuple(k["constrained_columns"]), k["referred_table"]) for k in found.get_foreign_keys(name)),
