@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from functools import partial
 
 import msgspec
 from weaviate import WeaviateClient
@@ -19,7 +20,7 @@ from weaviate.exceptions import UnexpectedStatusCodeError
 
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.errors import EmbedhouseError, IndexDamaged, StoreRefused
-from embedhouse.indexes.weaviate_filters import TERMS
+from embedhouse.indexes.weaviate_filters import TERMS, is_end
 from embedhouse.indexes.weaviate_link import WeaviateLink, WeaviateOptions
 from embedhouse.ports import IndexSpec
 
@@ -37,6 +38,7 @@ _LINKS = 16
 _BUILD_WIDTH = 200
 _SEARCH_WIDTH = 256
 _MOST_ENDS = 1_000
+_RQ_SINCE = (1, 32)
 
 
 class FoundClass(msgspec.Struct, frozen=True):
@@ -83,7 +85,7 @@ def open_class(link: WeaviateLink, class_name: str, owner: str, spec: IndexSpec)
     found = find_class(link, class_name)
     if found is None:
         try:
-            link.call(lambda client: _make(client, class_name, owner, spec, link.options), "making a class", _NEVER)
+            link.call(partial(_make, link, class_name, owner, spec), "making a class", _NEVER)
         except EmbedhouseError:
             # Another process may have made it meanwhile, or the answer to our own request got lost.
             found = find_class(link, class_name)
@@ -117,7 +119,15 @@ def _check_mark(link: WeaviateLink, class_name: str, found: FoundClass, owner: s
         )
 
 
-def _make(client: WeaviateClient, class_name: str, owner: str, spec: IndexSpec, options: WeaviateOptions) -> None:
+def _make(link: WeaviateLink, class_name: str, owner: str, spec: IndexSpec, client: WeaviateClient) -> None:
+    options = link.options
+    version = str(client.get_meta()["version"])
+    if options.quantisation == "rq" and tuple(map(int, version.split(".")[:2])) < _RQ_SINCE:
+        raise StoreRefused(
+            store=link.name,
+            reason=f"it is Weaviate {version}, and rotational quantisation begins with 1.32",
+            remedy="Upgrade the server, or set the option quantisation to sq, bq, pq or none.",
+        )
     client.collections.create(
         class_name,
         description=_description(owner, spec),
@@ -151,8 +161,8 @@ def _properties(spec: IndexSpec) -> Iterator[Property]:
 
 
 def _vector_config(options: WeaviateOptions):  # type: ignore[no-untyped-def]  # the client does not export its type
-    quantisers = Configure.VectorIndex.Quantizer
-    quantiser = None if options.quantisation == "none" else getattr(quantisers, options.quantisation)()
+    # `none` is said as well: a server may have a quantiser of its own choice.
+    quantiser = getattr(Configure.VectorIndex.Quantizer, options.quantisation)()
     return Configure.Vectors.self_provided(
         name=DENSE,
         quantizer=quantiser,
@@ -206,7 +216,7 @@ class EndProperties:
         if found is None:
             path = f"{self._link.name}, class {self._class_name}"
             raise IndexDamaged(path=path, reason="the class is gone")
-        self._known = found.properties - {DOCUMENT, TEXT, TERMS}
+        self._known = frozenset(filter(is_end, found.properties))
         return self._known
 
     def _check_room(self, count: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Callable
 
 import msgspec
@@ -19,13 +20,14 @@ from embedhouse.domain.filters import MAX_ORDERED_STRING, All, AnyOf, Compare, E
 from embedhouse.domain.scalars import FlatMetadata, Scalar, instant_us, is_unicode, order_number
 from embedhouse.indexes.filter_terms import equality_term, exists_term, metadata_terms, range_field
 
-__all__ = ["TERMS", "Filterable", "condition_of", "filterable"]
+__all__ = ["TERMS", "Filterable", "condition_of", "filterable", "is_end"]
 
 TERMS = "terms"
 """The property with the metadata's terms."""
 
 _NOTHING = "-"
 """A term that nothing has."""
+_END = re.compile(r"[nds][0-9a-f]{16}_(low|high)")
 _LONGEST_TERM = 256
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _IN_ORDER = bytes.maketrans(_BASE64, bytes(sorted(_BASE64)))
@@ -57,6 +59,11 @@ def _strings(flat: FlatMetadata) -> dict[str, list[str]]:
         if strings and is_unicode(path):
             found[range_field(path, "s")] = strings
     return found
+
+
+def is_end(name: str) -> bool:
+    """Whether a property holds least or greatest values."""
+    return _END.fullmatch(name) is not None
 
 
 def _low(field: str) -> str:

@@ -125,6 +125,7 @@ class WeaviateLink:
         self._ports, self.name = _ports_of(settings.url, self.options)
         self._key = settings.api_key
         self._client: WeaviateClient | None = None
+        self._closed = False
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="weaviate")
 
@@ -158,8 +159,10 @@ class WeaviateLink:
         """Close the connections. Calls after it fail."""
         self._pool.shutdown(cancel_futures=True)
         with self._lock:
+            self._closed = True
             if self._client is not None:
                 self._client.close()
+                self._client = None
 
     def _once(self, work: Callable[[WeaviateClient], Result]) -> Result:
         client = self._connected()
@@ -170,6 +173,8 @@ class WeaviateLink:
 
     def _connected(self) -> WeaviateClient:
         with self._lock:
+            if self._closed:
+                raise StoreUnavailable(store=self.name, reason="its connections were closed")
             if self._client is None:
                 self._client = self._connect()
             return self._client
