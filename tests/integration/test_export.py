@@ -289,10 +289,15 @@ def test_import_of_a_foreign_space_is_refused_before_anything_is_written(exporte
         assert other._parts.cache.info().vectors == 0
 
 
-def test_import_of_vectors_of_the_sibling_precision_is_accepted(exported: Path, tmp_path: Path) -> None:
+def test_import_takes_vectors_of_the_sibling_precision_as_they_are(
+    exported: Path, house: House, tmp_path: Path
+) -> None:
     sibling = HashEmbedder(msgspec.structs.replace(SPACE, precision="bf16"))
     with open_fake_house(tmp_path / "second", sibling) as other:
-        assert other.import_(exported).documents == 60
+        report = other.import_(exported)
+        assert (report.documents, report.write.tokens, sibling.calls) == (60, 0, [])
+        assert other.collections.get("notes").precision == "bf16"
+        assert _hits(other, "notes") == _hits(house, "notes")
 
 
 def test_import_into_a_collection_that_is_cut_in_another_way_is_refused(exported: Path, tmp_path: Path) -> None:

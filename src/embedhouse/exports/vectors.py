@@ -1,4 +1,4 @@
-"""The vectors of a generation's chunks: from the vector cache, and what it lost from the index."""
+"""Vectors of chunks without the model: those of a generation, and those that an export brought."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from embedhouse.domain.documents import StoredChunk
 from embedhouse.domain.embeddings import Vectors
 from embedhouse.domain.spaces import Space
 from embedhouse.ledger.exporting import PlacedChunk
 from embedhouse.ports import Cached, VectorCache
 
-__all__ = ["StoredVectors"]
+__all__ = ["CacheDonor", "StoredVectors"]
 
 
 class StoredVectors:
@@ -36,3 +37,17 @@ class StoredVectors:
                 held.vectors[missing[key]] = vector
                 held.found[missing[key]] = True
         return held
+
+
+class CacheDonor:
+    """Implements indexing.open_generation.Donor: the vectors that the cache has in a space that may stand in."""
+
+    def __init__(self, cache: VectorCache, space: Space) -> None:
+        self._cache = cache
+        self._space = space
+
+    def vectors(self, wanted: Sequence[StoredChunk]) -> dict[int, Vectors]:
+        """See Donor."""
+        hashes = [stored.chunk.hash for stored in wanted]
+        held = self._cache.get(self._space.fingerprint, "document", hashes, self._space.dimensions)
+        return {wanted[row].chunk.key: held.vectors[row] for row in np.flatnonzero(held.found).tolist()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -22,7 +23,7 @@ from embedhouse.exports.format import Header, Manifest, check_pyarrow
 from embedhouse.exports.reading import check_files, read_manifest
 from embedhouse.exports.source import ExportedDocuments
 from embedhouse.exports.target import ExportTarget
-from embedhouse.exports.vectors import StoredVectors
+from embedhouse.exports.vectors import CacheDonor, StoredVectors
 from embedhouse.exports.writing import Page, Written, told, write_flat_file, write_folder
 from embedhouse.house.collections import Collections
 from embedhouse.house.shelf import Shelf
@@ -120,6 +121,17 @@ class Importing:
             raise SpaceMismatch(collection=name, expected=expected.describe(), found=found)
         self._collections.ensure(name, **msgspec.structs.asdict(options))
         return self._shelf.get(name)
+
+    @contextmanager
+    def donating(self, opened: OpenCollection) -> Iterator[None]:
+        """Inside, chunks whose model runs in another precision here take the vectors of the export all the same."""
+        generation, space = opened.live, self._manifest.header.space
+        if space != generation.embedder.space:
+            generation.donor = CacheDonor(self._shelf.parts.cache, space)
+        try:
+            yield
+        finally:
+            generation.donor = None
 
     def _options(self, name: str, model: str | None) -> CollectionOptions:
         header = self._manifest.header
