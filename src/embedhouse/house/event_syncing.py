@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from embedhouse.domain.errors import EmbedhouseError
 from embedhouse.domain.reports import Failure, Progress
@@ -16,7 +17,9 @@ from embedhouse.ledger.bindings import SourceBinding, SourceLetter
 from embedhouse.ledger.changes import EVERYTHING, Logged
 from embedhouse.ledger.source_versions import EventVersion
 from embedhouse.sources.events import Message
-from embedhouse.sources.kafka import KafkaSource
+
+if TYPE_CHECKING:
+    from embedhouse.sources.kafka import KafkaSource
 
 __all__ = ["EventSync"]
 

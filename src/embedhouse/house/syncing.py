@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from functools import partial
+from typing import TYPE_CHECKING
 
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.errors import (
@@ -28,6 +30,7 @@ from embedhouse.house.shelf import Shelf
 from embedhouse.house.source_scope import scope_of
 from embedhouse.house.sources import binding_settings
 from embedhouse.house.sync_outcome import as_failure, note
+from embedhouse.house.watching import Watch
 from embedhouse.indexing.indexer import Drained
 from embedhouse.indexing.open_collection import OpenCollection
 from embedhouse.ledger import bindings
@@ -35,10 +38,14 @@ from embedhouse.ledger.bindings import SourceBinding
 from embedhouse.settings import Settings
 from embedhouse.sources.bindings import FolderSourceSettings
 from embedhouse.sources.bound_folder import BoundFolder
+from embedhouse.sources.kafka_settings import KafkaSourceSettings
 from embedhouse.sources.marks import Mark
 from embedhouse.sources.opening import open_kafka, open_sql
 from embedhouse.sources.sql import SqlSource
 from embedhouse.sources.sql_settings import SqlSourceSettings
+
+if TYPE_CHECKING:
+    from embedhouse.sources.kafka import KafkaSource
 
 __all__ = ["Syncing"]
 
@@ -80,15 +87,7 @@ class Syncing:
         """See House.sync."""
         started = time.perf_counter()
         opened = self._shelf.get(collection)
-        parts = SyncParts(
-            database=self._database,
-            documents=self._documents,
-            opened=opened,
-            ingest=self._ingest,
-            tell=tell,
-            deadline=deadline,
-            mass_delete_share=None if allow_mass_delete else self._settings.mass_delete_share,
-        )
+        parts = self._parts(opened, tell, deadline, allow_mass_delete)
         done: list[SourceSync] = []
         drained = Drained()
         with attributed(collection=collection, request_id=attribution().request_id or new_request_id()):
@@ -107,6 +106,60 @@ class Syncing:
             pending_chunks=info.pending_chunks,
             seconds=time.perf_counter() - started,
         )
+
+    def watch(
+        self,
+        collection: str,
+        made: Collections,
+        *,
+        only: Sequence[str] | None,
+        allow_mass_delete: bool,
+        every_s: float,
+        on_report: Callable[[SyncReport], None],
+        tell: OnProgress,
+        deadline: Deadline,
+    ) -> None:
+        """See House.watch."""
+        opened = self._shelf.get(collection)
+
+        def sync(name: str, within: Deadline) -> SyncReport:
+            report = self.run(
+                collection,
+                made,
+                only=[name],
+                allow_mass_delete=allow_mass_delete,
+                full=False,
+                tell=tell,
+                deadline=within,
+            )
+            on_report(report)
+            return report
+
+        def follow(binding: SourceBinding, within: Deadline) -> None:
+            parts = self._parts(opened, tell, within, allow_mass_delete)
+            with attributed(collection=collection), closing(self._topic(binding, collection)) as topic:
+                EventSync(parts, binding, topic).follow(partial(self._shelf.background.submit, opened))
+
+        Watch(self._bindings(opened, only), sync, follow, every_s, deadline).run()
+
+    def _parts(
+        self, opened: OpenCollection, tell: OnProgress, deadline: Deadline, allow_mass_delete: bool
+    ) -> SyncParts:
+        return SyncParts(
+            database=self._database,
+            documents=self._documents,
+            opened=opened,
+            ingest=self._ingest,
+            tell=tell,
+            deadline=deadline,
+            mass_delete_share=None if allow_mass_delete else self._settings.mass_delete_share,
+        )
+
+    def _topic(self, binding: SourceBinding, collection: str) -> KafkaSource:
+        settings = binding_settings(binding)
+        if not isinstance(settings, KafkaSourceSettings):
+            raise TypeError(binding.kind)
+        return open_kafka(binding.name, settings, self._environ, self._settings.max_text_bytes, collection)
 
     def _bindings(self, opened: OpenCollection, only: Sequence[str] | None) -> list[SourceBinding]:
         with self._database.read() as ledger:
@@ -150,8 +203,7 @@ class Syncing:
             mark = None if full else Mark.from_json(binding.mark)
             source = open_sql(binding.name, settings, self._environ, limit, mark)
         else:
-            topic = open_kafka(binding.name, settings, self._environ, limit, parts.collection)
-            with closing(topic):
+            with closing(self._topic(binding, parts.collection)) as topic:
                 return EventSync(parts, binding, topic).drain()
         with self._database.read() as ledger:
             scopes = [scope_of(each) for each in bindings.bindings(ledger, parts.opened.collection.id)]
