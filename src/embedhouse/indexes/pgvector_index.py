@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 import msgspec
 import numpy as np
 import psycopg
-from psycopg.sql import SQL, Literal
 
 from embedhouse.domain.collections import LexicalSettings
 from embedhouse.domain.deadline import Deadline
@@ -22,7 +21,7 @@ from embedhouse.indexes.pgvector_filters import condition_of
 from embedhouse.indexes.pgvector_lexical import OF_ALL
 from embedhouse.indexes.pgvector_link import Link
 from embedhouse.indexes.pgvector_schema import Mark, Tables
-from embedhouse.indexes.pgvector_searching import DenseSearch, LexicalSearch, vector_literal
+from embedhouse.indexes.pgvector_searching import DenseSearch, LexicalSearch
 from embedhouse.indexes.pgvector_writing import IndexWriter, batches
 from embedhouse.indexes.ranking import NOTHING_FOUND, check_entries, check_vector
 from embedhouse.ports import Candidates, Capabilities, IndexEntry, IndexInfo
@@ -33,6 +32,7 @@ _PAGE = 10_000
 _ASK_AGAIN_S = 0.2
 # docs/decisions/graph-width.md: half these widths find only 96 % of the true ten nearest among alike texts.
 _LINKS, _BUILD_WIDTH = 16, 200
+_BYTES_OF_LINKS = 1_000
 
 
 class GraphSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,14 +131,13 @@ class PgvectorIndex:
         check_vector(vector, self._mark.dimensions, "of the query")
         condition = condition_of(None, namespaces)
         query = self._tables.sql(
-            "SELECT key, 1 - (vector <=> %(vector)s{cast}) FROM {table} WHERE key = ANY(%(keys)s::bigint[])"
+            "SELECT key, 1 - (vector <=> %(vector)s) FROM {table} WHERE key = ANY(%(keys)s::bigint[])"
             " AND {condition}",
-            cast=self._mark.vector_cast,
             condition=condition.sql,
         )
         found: dict[int, float] = {}
         for some in batches(keys):
-            params = {"vector": vector_literal(vector), "keys": list(some), **condition.params}
+            params = {"vector": self._mark.value_of(vector), "keys": list(some), **condition.params}
             rows = self._link.read(query, params, deadline, "scoring by meaning")
             found |= {key: min(1.0, max(-1.0, score)) for key, score in rows}
         return found
@@ -201,7 +200,23 @@ class PgvectorIndex:
             time.sleep(_ASK_AGAIN_S)
 
     def _build_graph(self, session: psycopg.Connection[tuple[object, ...]], count: int) -> None:
-        # An index that is not valid was left by a build that ended early, unless one is under way.
+        # What does not fit is built many times slower.
+        needed_mb = 64 + count * (self._mark.vector_bytes + _BYTES_OF_LINKS) // 1_000_000
+        memory = f"{min(self._settings.build_memory_mb, needed_mb)}MB"
+        session.execute("SELECT set_config('maintenance_work_mem', %s, false)", (memory,))
+        self._drop_half_built(session)
+        try:
+            session.execute(self._tables.graph_of(self._mark, links=_LINKS, width=_BUILD_WIDTH))
+        except psycopg.errors.DiskFull as error:
+            if "shared memory" not in str(error):
+                raise
+            # A container's /dev/shm is often 64 MB. Only several workers need it.
+            session.execute("SET max_parallel_maintenance_workers = 0")
+            self._drop_half_built(session)
+            session.execute(self._tables.graph_of(self._mark, links=_LINKS, width=_BUILD_WIDTH))
+
+    def _drop_half_built(self, session: psycopg.Connection[tuple[object, ...]]) -> None:
+        """An index that is not valid was left by a build that ended early, unless someone else's is under way."""
         left = session.execute(
             "SELECT NOT indisvalid AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index AS building"
             " WHERE building.index_relid = pg_index.indexrelid) FROM pg_index WHERE indexrelid = to_regclass(%s)",
@@ -209,20 +224,6 @@ class PgvectorIndex:
         ).fetchone()
         if left is not None and left[0]:
             session.execute(self._tables.sql("DROP INDEX CONCURRENTLY IF EXISTS {graph}", graph=self._tables.graph))
-        # What does not fit is built many times slower.
-        needed_mb = count * (self._mark.dimensions * 4 + 8 * _LINKS * 3) // 1_000_000 + 64
-        memory_mb = min(self._settings.build_memory_mb, needed_mb)
-        session.execute("SELECT set_config('maintenance_work_mem', %s, false)", (f"{memory_mb}MB",))
-        session.execute(
-            self._tables.sql(
-                "CREATE INDEX CONCURRENTLY IF NOT EXISTS {graph} ON {table} USING hnsw (vector {operators})"
-                " WITH (m = {links}, ef_construction = {width})",
-                graph=self._tables.graph,
-                operators=SQL("halfvec_cosine_ops" if self._mark.vectors == "halfvec" else "vector_cosine_ops"),
-                links=Literal(_LINKS),
-                width=Literal(_BUILD_WIDTH),
-            )
-        )
 
     def flush(self) -> None:
         """Nothing to do: what was written is committed."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Literal, LiteralString
 
 import msgspec
+import numpy as np
 import psycopg
+from pgvector import HalfVector, Vector
 from psycopg.sql import SQL, Composable, Composed, Identifier
 from psycopg.sql import Literal as Quoted
 
+from embedhouse.domain.embeddings import Vectors
 from embedhouse.domain.errors import IndexDamaged, StoreRefused
 from embedhouse.ports import Sides
 
@@ -44,15 +47,20 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True):
         return self.sides != "dense"
 
     @property
-    def vector_cast(self) -> Composed:
-        """`::halfvec(384)` or the like."""
-        return SQL("::{}").format(self.vector_type)
-
-    @property
     def vector_type(self) -> Composed:
         """`halfvec(384)` or the like."""
         kind = SQL("halfvec") if self.vectors == "halfvec" else SQL("vector")
         return SQL("{}({})").format(kind, Quoted(self.dimensions))
+
+    @property
+    def vector_bytes(self) -> int:
+        """Of one vector."""
+        return self.dimensions * (2 if self.vectors == "halfvec" else 4)
+
+    def value_of(self, vector: Vectors) -> HalfVector | Vector:
+        """The vector as it is kept and asked for: of length 1."""
+        unit = (vector / np.linalg.norm(vector.astype(np.float64))).astype(np.float32)
+        return HalfVector(unit) if self.vectors == "halfvec" else Vector(unit)
 
     def text(self) -> str:
         """As it is written."""
@@ -137,6 +145,17 @@ class Tables:
     def _index(self, suffix: str, over: LiteralString) -> Composed:
         name = Identifier(f"{self.name}_{suffix}")
         return self.sql("CREATE INDEX {index} ON {table} USING {over}", index=name, over=SQL(over))
+
+    def graph_of(self, mark: Mark, *, links: int, width: int) -> Composed:
+        """The statement that builds the graph, where there is none, while others read and write."""
+        return self.sql(
+            "CREATE INDEX CONCURRENTLY IF NOT EXISTS {graph} ON {table} USING hnsw (vector {operators})"
+            " WITH (m = {links}, ef_construction = {width})",
+            graph=self.graph,
+            operators=SQL("halfvec_cosine_ops") if mark.vectors == "halfvec" else SQL("vector_cosine_ops"),
+            links=Quoted(links),
+            width=Quoted(width),
+        )
 
     def drop(self, session: psycopg.Connection[tuple[object, ...]]) -> None:
         """Delete the tables with all that belongs to them."""

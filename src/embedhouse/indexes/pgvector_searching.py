@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import msgspec
 import numpy as np
 from psycopg.rows import TupleRow
 
@@ -18,7 +17,7 @@ from embedhouse.indexes.pgvector_schema import Mark, Tables
 from embedhouse.indexes.ranking import NOTHING_FOUND, ranked
 from embedhouse.ports import Candidates
 
-__all__ = ["DenseSearch", "LexicalSearch", "vector_literal"]
+__all__ = ["DenseSearch", "LexicalSearch"]
 
 _TIE_ROOM = 16
 _WIDEST = 1_000
@@ -33,7 +32,7 @@ class DenseSearch:
     def __init__(self, link: Link, tables: Tables, mark: Mark, ef_search: int) -> None:
         self._link = link
         self._tables = tables
-        self._cast = mark.vector_cast
+        self._mark = mark
         self._ef_search = ef_search
 
     def find(
@@ -52,13 +51,12 @@ class DenseSearch:
     def _nearest(self, vector: Vectors, limit: int, condition: Condition, deadline: Deadline) -> list[TupleRow]:
         """(key, document, distance), nearest first."""
         query = self._tables.sql(
-            "WITH found AS MATERIALIZED (SELECT key, document_id, vector <=> %(vector)s{cast} AS distance"
-            " FROM {table} WHERE {condition} ORDER BY vector <=> %(vector)s{cast} LIMIT %(limit)s)"
+            "WITH found AS MATERIALIZED (SELECT key, document_id, vector <=> %(vector)s AS distance"
+            " FROM {table} WHERE {condition} ORDER BY vector <=> %(vector)s LIMIT %(limit)s)"
             " SELECT key, document_id, distance FROM found ORDER BY distance, key",
-            cast=self._cast,
             condition=condition.sql,
         )
-        params = {"vector": vector_literal(vector), "limit": limit, **condition.params}
+        params = {"vector": self._mark.value_of(vector), "limit": limit, **condition.params}
         walk = {
             "hnsw.ef_search": min(_WIDEST, max(self._ef_search, limit)),
             # Until enough pass the filter; the order is put right above.
@@ -142,12 +140,6 @@ class LexicalSearch:
             **condition.params,
         }
         return self._link.read(query, params, deadline, _BY_WORDS)
-
-
-def vector_literal(vector: Vectors) -> str:
-    """The vector as PostgreSQL reads it, of length 1."""
-    unit = (vector / np.linalg.norm(vector.astype(np.float64))).astype(np.float32)
-    return msgspec.json.encode(unit.tolist()).decode()
 
 
 def _candidates(rows: Sequence[TupleRow], k: int, documents: bool, more: bool) -> Candidates:

@@ -6,14 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 import msgspec
-import numpy as np
-from pgvector import HalfVector, Vector
 from psycopg.sql import SQL, Composed, Identifier
 from psycopg.types.json import Jsonb
 
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.documents import Metadata
-from embedhouse.domain.embeddings import Vectors
 from embedhouse.domain.scalars import flatten
 from embedhouse.indexes.analyzer import Analyzer
 from embedhouse.indexes.filter_terms import metadata_terms
@@ -59,7 +56,7 @@ class IndexWriter:
     def _row(self, namespace: str, entry: IndexEntry, words: Words) -> tuple[object, ...]:
         row: list[object] = [entry.key, namespace, storable(entry.document_id), *_filterable(entry.metadata)]
         if self._mark.has_vectors:
-            row.append(_stored_vector(entry.vector, self._mark))
+            row.append(self._mark.value_of(entry.vector))
         if self._mark.has_words:
             row += [words, _jsonb(words.repeated), words.length]
         return tuple(row)
@@ -168,8 +165,3 @@ def _filterable(metadata: Metadata) -> tuple[Jsonb, Jsonb]:
 
 def _jsonb(value: object) -> Jsonb:
     return Jsonb(value, dumps=msgspec.json.encode)
-
-
-def _stored_vector(vector: Vectors, mark: Mark) -> HalfVector | Vector:
-    unit = (vector / np.linalg.norm(vector)).astype(np.float32)
-    return HalfVector(unit) if mark.vectors == "halfvec" else Vector(unit)
