@@ -129,15 +129,19 @@ def test_index_makes_properties_that_another_process_makes_at_once(stub: Weaviat
     assert dense(indexes[0], 50, {"f3": {"$gt": 2}}) == [3, 13, 23, 33]
 
 
-def test_index_refuses_more_paths_than_a_class_can_hold(
+def test_index_keeps_the_order_at_a_bounded_number_of_paths(
     stub: WeaviateStub, index: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("embedhouse.indexes.weaviate_classes._MOST_ENDS", 10)
+    monkeypatch.setattr("embedhouse.indexes.weaviate_classes._MOST_FIELDS", 3)
     write(index, entry(1, a=1, b=2))
-    with pytest.raises(StoreRefused, match="more than 5 paths"):
-        write(index, entry(2, **{f"f{n}": n for n in range(6)}))
-    assert len(stub.asked("add_property")) == 4
-    assert dense(index) == [1]
+    assert dense(index, raw={"never": {"$gt": 0}}) == []
+    write(index, *(entry(key, **{f"f{key}": key}) for key in (2, 3, 4)), entry(5, a=5))
+    index.write(metadata=[(4, {"f4": 44, "b": 7})], deadline=NEVER)
+    assert len(stub.asked("add_property")) == 6
+    for raw, expected in (({"f4": 44}, [4]), ({"b": {"$gt": 2}}, [4]), ({"$not": {"a": {"$lt": 5}}}, [2, 3, 4, 5])):
+        assert dense(index, raw=raw) == expected
+    with pytest.raises(StoreRefused, match="at 3 metadata paths"):
+        dense(index, raw={"f4": {"$gt": 1}})
 
 
 def test_index_tells_of_a_read_only_server_what_to_do(stub: WeaviateStub, index: Index) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 
 import msgspec
@@ -20,7 +20,7 @@ from weaviate.exceptions import UnexpectedStatusCodeError
 
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.errors import EmbedhouseError, IndexDamaged, StoreRefused
-from embedhouse.indexes.weaviate_filters import TERMS, is_end
+from embedhouse.indexes.weaviate_filters import TERMS, Filterable, field_of, is_end
 from embedhouse.indexes.weaviate_link import WeaviateLink, WeaviateOptions
 from embedhouse.ports import IndexSpec
 
@@ -37,7 +37,7 @@ TEXT = "text"
 _LINKS = 16
 _BUILD_WIDTH = 200
 _SEARCH_WIDTH = 256
-_MOST_ENDS = 1_000
+_MOST_FIELDS = 500
 _RQ_SINCE = (1, 32)
 
 
@@ -181,8 +181,8 @@ def _no_vectors():  # type: ignore[no-untyped-def]
 
 
 class EndProperties:
-    """The properties of one class that hold the least and greatest values of metadata; made when the first such
-    value comes. Thread-safe."""
+    """The properties of one class that hold the least and greatest values of metadata, two for each path with such
+    values, made when the first comes. Paths beyond the 500th have none. Thread-safe."""
 
     def __init__(self, link: WeaviateLink, class_name: str) -> None:
         self._link = link
@@ -191,25 +191,40 @@ class EndProperties:
         self._lock = threading.Lock()
 
     def has(self, name: str, deadline: Deadline) -> bool:
-        """Whether the class has it; other processes make them too."""
-        if name not in self._known:
-            self._look(deadline)
+        """Whether any entry has it; other processes make them too. Errors: StoreRefused where that cannot be known,
+        because no more paths get any."""
+        if name not in self._known and name not in self._look(deadline) and self._room() == 0:
+            raise StoreRefused(
+                store=self._link.name,
+                reason=f"it keeps the order of the values at {_MOST_FIELDS} metadata paths of a collection, and "
+                "the one that the filter compares is not among them",
+                remedy="Keep out of the metadata what is never compared, and move the collection to a new index.",
+            )
         return name in self._known
 
     def all(self, deadline: Deadline) -> frozenset[str]:
         """Those that the class has."""
         return self._look(deadline)
 
-    def ensure(self, ends: dict[str, float | str], deadline: Deadline) -> None:
-        """Make those that are not there, of the types of these values. Errors: StoreRefused for too many."""
-        if ends.keys() <= self._known:
+    def ensure(self, entries: Iterable[Filterable], deadline: Deadline) -> None:
+        """Make those of these entries that are not there, as far as there is room."""
+        ends = {name: end for each in entries for name, end in each.ends.items()}
+        if ends.keys() <= self._known or self._room() == 0:
             return
         with self._lock:
             known = self._look(deadline)
-            missing = [name for name in ends if name not in known]
-            self._check_room(len(known) + len(missing))
-            self._link.each(lambda name: self._add(name, isinstance(ends[name], str), deadline), missing)
+            missing = {name: end for name, end in ends.items() if name not in known}
+            fields = list(dict.fromkeys(map(field_of, missing)))[: self._room()]
+            made = [name for name in missing if field_of(name) in fields]
+            self._link.each(lambda name: self._add(name, isinstance(missing[name], str), deadline), made)
             self._look(deadline)
+
+    def kept(self, ends: dict[str, float | str]) -> dict[str, float | str]:
+        """Those of an entry that the class has."""
+        return {name: end for name, end in ends.items() if name in self._known}
+
+    def _room(self) -> int:
+        return max(0, _MOST_FIELDS - len(set(map(field_of, self._known))))
 
     def _look(self, deadline: Deadline) -> frozenset[str]:
         found = find_class(self._link, self._class_name, deadline)
@@ -218,15 +233,6 @@ class EndProperties:
             raise IndexDamaged(path=path, reason="the class is gone")
         self._known = frozenset(filter(is_end, found.properties))
         return self._known
-
-    def _check_room(self, count: int) -> None:
-        if count > _MOST_ENDS:
-            raise StoreRefused(
-                store=self._link.name,
-                reason=f"the metadata has more than {_MOST_ENDS // 2} paths with numbers, dates or strings, and "
-                "each takes two properties of the class",
-                remedy="Keep what is not filtered by out of the metadata, or use paths that documents share.",
-            )
 
     def _add(self, name: str, is_text: bool, deadline: Deadline) -> None:
         made = _text_end(name) if is_text else _number_end(name)

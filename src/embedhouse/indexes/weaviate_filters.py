@@ -20,7 +20,7 @@ from embedhouse.domain.filters import MAX_ORDERED_STRING, All, AnyOf, Compare, E
 from embedhouse.domain.scalars import FlatMetadata, Scalar, instant_us, is_unicode, order_number
 from embedhouse.indexes.filter_terms import equality_term, exists_term, metadata_terms, range_field
 
-__all__ = ["TERMS", "Filterable", "condition_of", "filterable", "is_end"]
+__all__ = ["TERMS", "Filterable", "condition_of", "field_of", "filterable", "is_end"]
 
 TERMS = "terms"
 """The property with the metadata's terms."""
@@ -64,6 +64,11 @@ def _strings(flat: FlatMetadata) -> dict[str, list[str]]:
 def is_end(name: str) -> bool:
     """Whether a property holds least or greatest values."""
     return _END.fullmatch(name) is not None
+
+
+def field_of(end: str) -> str:
+    """The path and kind of values whose least or greatest a property holds."""
+    return end.partition("_")[0]
 
 
 def _low(field: str) -> str:

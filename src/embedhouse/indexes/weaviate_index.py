@@ -125,7 +125,7 @@ class WeaviateIndex:
     def _insert_all(self, entries: Sequence[IndexEntry], namespace: str, deadline: Deadline) -> None:
         for batch in _batches(entries, self._batch_size()):
             made = [(entry, filterable(flatten(entry.metadata))) for entry in batch]
-            self._ends.ensure({name: end for _, each in made for name, end in each.ends.items()}, deadline)
+            self._ends.ensure((each for _, each in made), deadline)
             objects = [self._object(entry, each) for entry, each in made]
             self._call(partial(insert_objects, objects=objects, store=self._link.name), namespace, deadline)
             self._tenants |= {namespace}
@@ -134,7 +134,8 @@ class WeaviateIndex:
         return max(1, min(_BATCH, _BATCH_BYTES // (4 * self._spec.dimensions)))
 
     def _object(self, entry: IndexEntry, found: Filterable) -> DataObject[Any, Any]:
-        properties: dict[str, Any] = {DOCUMENT: entry.document_id, TERMS: found.terms, **found.ends}
+        ends = self._ends.kept(found.ends)
+        properties: dict[str, Any] = {DOCUMENT: entry.document_id, TERMS: found.terms, **ends}
         if self.capabilities.lexical:
             properties[TEXT] = " ".join(self._analyzer.terms(entry.text))
         vector = {DENSE: entry.vector.tolist()} if self.capabilities.dense else None
@@ -144,11 +145,11 @@ class WeaviateIndex:
         if not changes:
             return
         new = {key: filterable(flatten(metadata)) for key, metadata in changes.items()}
-        self._ends.ensure({name: end for each in new.values() for name, end in each.ends.items()}, deadline)
+        self._ends.ensure(new.values(), deadline)
         no_ends = dict.fromkeys(self._ends.all(deadline))
 
         def replace(key: int) -> None:
-            properties = {**no_ends, TERMS: new[key].terms, **new[key].ends}
+            properties = {**no_ends, TERMS: new[key].terms, **self._ends.kept(new[key].ends)}
             self._call(lambda objects: merge_into(objects, key, properties), namespace, deadline)
 
         self._link.each(replace, list(new))
