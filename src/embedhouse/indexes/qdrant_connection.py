@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import threading
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import TypeVar
 import httpx
 import stamina
 from qdrant_client import QdrantClient
-from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
+from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
 
 from embedhouse.domain.deadline import Deadline
@@ -79,7 +80,7 @@ class QdrantConnection:
                     deadline.check(doing)
                     self._asking.deadline = deadline
                     return request(self._client)
-        except (ApiException, ResourceExhaustedResponse) as error:
+        except (ApiException, QdrantException, json.JSONDecodeError) as error:
             deadline.check(doing)
             raise self._failure(error, collection) from error
         raise AssertionError("a retry ends with an answer or an error")
@@ -99,6 +100,8 @@ class QdrantConnection:
             return self._refusal(error, collection)
         if isinstance(error, ResponseHandlingException):
             return self._no_answer(error.source)
+        if isinstance(error, json.JSONDecodeError):
+            return self._no_answer(error)
         return StoreUnavailable(store=self.name, reason=f"it asks for fewer requests ({error})")
 
     def _no_answer(self, source: Exception) -> EmbedhouseError:
