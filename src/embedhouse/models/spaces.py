@@ -17,6 +17,7 @@ from embedhouse.domain.models import ModelChoice
 from embedhouse.domain.spaces import Lane, Role, Space
 from embedhouse.ledger import spaces
 from embedhouse.ledger.database import Database
+from embedhouse.ledger.leadership import alone
 from embedhouse.ledger.spaces import KnownSpace, SpaceState
 from embedhouse.models.canary import distance, learn_canary, take_canary
 from embedhouse.ports import Embedder, Tokenizer
@@ -27,6 +28,7 @@ __all__ = ["GuardedEmbedder", "SpaceStates"]
 _log = structlog.get_logger("embedhouse.spaces")
 
 _TRY_AGAIN_S = 300.0
+_REREAD_EVERY_S = 3.0
 # How long a process that ends waits for its canary: hardly after a query; after bulk work so that even a small
 # folder leaves one behind.
 _GRACE_S: dict[Lane, float] = {"interactive": 1.0, "bulk": 5.0}
@@ -53,10 +55,21 @@ class SpaceStates:
         self._last: Future[None] | None = None
         self._grace_s = 0.0
         self._threads = ThreadPoolExecutor(1, "canary")
-        with database.read() as ledger:
-            known = spaces.known_spaces(ledger)
-        self._frozen = {one.fingerprint: one.reason for one in known if one.state == "frozen"}
-        self._due_at = {one.fingerprint: one.checked_at + self.period_s for one in known}
+        self._frozen: dict[str, str] = {}
+        self._due_at: dict[str, float] = {}
+        self._reread_at = float("inf")
+        self._reread()
+
+    def _reread(self) -> None:
+        """What the ledger knows; another process may have frozen a space, or thawed it."""
+        known = self.known()
+        with self._lock:
+            self._frozen = {one.fingerprint: one.reason for one in known if one.state == "frozen"}
+            for one in known:  # never earlier: a canary that could not be taken waits for its next turn
+                due_at = one.checked_at + self.period_s
+                self._due_at[one.fingerprint] = max(due_at, self._due_at.get(one.fingerprint, due_at))
+            if self._database.is_shared:
+                self._reread_at = time.monotonic() + _REREAD_EVERY_S
 
     def known(self) -> list[KnownSpace]:
         """Every space that has a canary."""
@@ -106,7 +119,7 @@ class SpaceStates:
         with self._checking:
             known, apart = self._compared(guarded, deadline)
             if known is None or (apart is None and known.state == "ok"):
-                return self._record(guarded, deadline)
+                return self._record(guarded, deadline, known)
             if known.state == "frozen" or apart is None or apart <= known.tolerance:
                 return self._mark(known, known.state, known.reason)
             reason = _reason(apart, known.tolerance)
@@ -124,11 +137,13 @@ class SpaceStates:
             if known is not None and apart is not None and apart <= known.tolerance:
                 return self._mark(known, "ok", "")
             if known is None or accept:
-                return self._record(guarded, deadline)
+                return self._record(guarded, deadline, known)
             raise _frozen_error(guarded, known.reason if apart is None else _reason(apart, known.tolerance))
 
     def guard(self, guarded: GuardedEmbedder) -> None:
         """Errors: SpaceFrozen."""
+        if time.monotonic() > self._reread_at:
+            self._reread()
         reason = self._frozen.get(guarded.fingerprint)
         if reason is not None:
             raise _frozen_error(guarded, reason)
@@ -155,10 +170,14 @@ class SpaceStates:
             return known, None
         return known, distance(recorded, found)
 
-    def _record(self, guarded: GuardedEmbedder, deadline: Deadline) -> KnownSpace:
+    def _record(self, guarded: GuardedEmbedder, deadline: Deadline, before: KnownSpace | None) -> KnownSpace:
+        """Unless another process has done so since `before` was read."""
         canary = learn_canary(guarded.unguarded, deadline)
         with self._database.write() as ledger:
-            known = spaces.record_canary(ledger, guarded.space, guarded.choice, canary, self._now())
+            alone(ledger, "canaries")
+            known = spaces.known_space(ledger, guarded.fingerprint)
+            if known is None or (before is not None and known.recorded_at == before.recorded_at):
+                known = spaces.record_canary(ledger, guarded.space, guarded.choice, canary, self._now())
         self._settle(known)
         return known
 

@@ -66,7 +66,7 @@ class BudgetAccount:
     """One budget and what was spent of it. Its caller makes sure that one thread at a time works with it."""
 
     def __init__(self, budget: Budget, period: Period, spent_nano_usd: int) -> None:
-        self._budget = budget
+        self.budget = budget
         self._period = period
         self._spent = spent_nano_usd
         self._limit = round(budget.usd * NANO)
@@ -75,17 +75,26 @@ class BudgetAccount:
 
     def covers(self, provider: str, collection: str) -> bool:
         """Whether work of this provider for this collection counts."""
-        budget = self._budget
+        budget = self.budget
         return budget.provider in ("", provider) and budget.collection in ("", collection)
+
+    def first_day(self, now: float) -> int:
+        """Of the period, days since the epoch."""
+        self._move_to(now)
+        return self._period.first_day
+
+    def reread(self, spent_nano_usd: int, now: float) -> None:
+        """What was spent by all processes, in place of what this one knew."""
+        self.add(spent_nano_usd - self._spent, now)
 
     def check(self, lane: Lane, nano_usd: int, now: float) -> None:
         """Before work that costs about so much. Errors: BudgetExceeded."""
-        if lane == "interactive" and self._budget.queries:
+        if lane == "interactive" and self.budget.queries:
             return
         self._move_to(now)
         if self._spent >= self._limit or self._spent + nano_usd > self._limit:
             spent = f"{self._spent / NANO:.4f}"
-            raise BudgetExceeded(budget=self._budget.describe(), spent=spent, resets_at=self._period.resets_at)
+            raise BudgetExceeded(budget=self.budget.describe(), spent=spent, resets_at=self._period.resets_at)
 
     def add(self, nano_usd: int, now: float) -> None:
         """What was spent. The first time that it is over the warning's share, the log says so."""
@@ -99,7 +108,7 @@ class BudgetAccount:
     def use(self, now: float) -> BudgetUse:
         """How much of it is used."""
         self._move_to(now)
-        budget = self._budget
+        budget = self.budget
         return BudgetUse(
             budget=budget.describe(),
             usd=budget.usd,
@@ -115,5 +124,5 @@ class BudgetAccount:
     def _move_to(self, now: float) -> None:
         # Never back: a clock that is set back must not open a budget that is used up.
         if now >= self._period.end:
-            self._period = period_at(self._budget.per, now)
+            self._period = period_at(self.budget.per, now)
             self._spent, self._warned = 0, False

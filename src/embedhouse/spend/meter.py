@@ -26,6 +26,7 @@ from embedhouse.spend.prices import PriceTable
 __all__ = ["SpendMeter"]
 
 _FLUSH_EVERY_S = 1.0
+_REREAD_EVERY_S = 2.0
 _MAX_BUFFERED = 10_000
 _QUERIES_KEPT_DAYS = 3
 _FOLDED_AT_ONCE = 5_000
@@ -38,7 +39,8 @@ class SpendMeter:
 
     Amounts are added up in memory, one row an account (request, caller, collection, provider, model, lane), and
     written about once a second by a thread of their own, and by `flush` and `close`. What the ledger does not take
-    stays in memory until it does.
+    stays in memory until it does. Where processes share the ledger, what the others spent of a budget is read every
+    few seconds.
     """
 
     def __init__(
@@ -63,6 +65,9 @@ class SpendMeter:
         self._writer: threading.Thread | None = None
         self._folded_upto = 0
         self._budgets = [self._account(budget) for budget in budgets]
+        self._rereads = bool(self._budgets) and database.is_shared
+        if self._rereads:
+            self._start_writer()
 
     def allow(self, *, provider: str, model: str, lane: Lane, tokens: int) -> None:
         """See ports.Meter. What costs nothing is always allowed, and so is what has no known price."""
@@ -91,8 +96,7 @@ class SpendMeter:
                     if budget.covers(spent.provider, whose.collection):
                         budget.add(nano_usd, now)
             if self._writer is None:
-                self._writer = threading.Thread(target=self._write_behind, name="spend", daemon=True)
-                self._writer.start()
+                self._start_writer()
         self._something.set()
 
     def budgets(self) -> list[BudgetUse]:
@@ -122,6 +126,34 @@ class SpendMeter:
             self._writer.join()
         self._try_to_flush()
 
+    def reread_budgets(self) -> None:
+        """What other processes have spent counts from here on. Errors: those of the ledger."""
+        with self._flushing:  # so that what is written and what is not are told apart
+            now = self._clock()
+            with self._lock:
+                days = [account.first_day(now) for account in self._budgets]
+            with self._database.read() as ledger:
+                spent = [
+                    spent_nano_usd(
+                        ledger, day, provider=account.budget.provider, collection=account.budget.collection
+                    )
+                    for account, day in zip(self._budgets, days, strict=True)
+                ]
+            with self._lock:
+                for account, day, written in zip(self._budgets, days, spent, strict=True):
+                    account.reread(written + self._unwritten(account, day), now)
+
+    def _unwritten(self, budget: BudgetAccount, first_day: int) -> int:
+        return sum(
+            amount.nano_usd
+            for account, amount in self._buffer.items()
+            if account.day >= first_day and budget.covers(account.provider, account.collection)
+        )
+
+    def _start_writer(self) -> None:
+        self._writer = threading.Thread(target=self._write_behind, name="spend", daemon=True)
+        self._writer.start()
+
     def _account(self, budget: Budget) -> BudgetAccount:
         period = period_at(budget.per, self._clock())
         with self._database.read() as ledger:
@@ -130,11 +162,19 @@ class SpendMeter:
 
     def _write_behind(self) -> None:
         while not self._closing.is_set():
-            self._something.wait()
+            self._something.wait(_REREAD_EVERY_S if self._rereads else None)
             self._closing.wait(self._flush_every_s)
             self._something.clear()
             if self._try_to_flush():
                 self._fold_old_queries()
+            if self._rereads and not self._closing.is_set():
+                self._try_to_reread()
+
+    def _try_to_reread(self) -> None:
+        try:
+            self.reread_budgets()
+        except Exception as error:
+            _log.warning("what others spent could not be read; it is tried again", reason=str(error))
 
     def _try_to_flush(self) -> bool:
         try:

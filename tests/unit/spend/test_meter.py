@@ -54,6 +54,8 @@ def _rows(database: Database) -> int:
 class BrokenDatabase:
     """A ledger whose writes fail as often as told, then succeed."""
 
+    is_shared = False
+
     def __init__(self, database: Database, errors: list[Exception]) -> None:
         self._database = database
         self._errors = errors
