@@ -29,6 +29,7 @@ from embedhouse.api import (
     spending,
     transfers,
     upgrades,
+    verifying,
 )
 from embedhouse.api.bodies import IncomingDocument
 from embedhouse.api.requests import ApiRequest
@@ -48,6 +49,7 @@ API_ROUTES = [
     *jobs.ROUTES,
     *transfers.ROUTES,
     *upgrades.ROUTES,
+    *verifying.ROUTES,
     *sources.ROUTES,
     *openai.ROUTES,
     *health.ROUTES,
@@ -64,6 +66,7 @@ _TAGS = {
     "Collections": "Named sets of documents that are searched together.",
     "Upgrades": "Another model, other chunks or another store, beside the live index and back.",
     "Sources": "What collections are kept in step with.",
+    "Verify": "Whether sources, ledger, cache and index agree, and what failed for good.",
     "Jobs": "Long work whose progress is streamed as JSON lines.",
     "OpenAI": "For OpenAI's clients.",
     "House": "The server itself.",

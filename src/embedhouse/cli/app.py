@@ -18,6 +18,7 @@ from embedhouse.cli.serve import serve
 from embedhouse.cli.status import status
 from embedhouse.cli.sync import sync
 from embedhouse.cli.usage import usage
+from embedhouse.cli.verify import dead_letters, verify
 
 __all__ = ["app"]
 
@@ -81,6 +82,8 @@ for _function, _name in (
     (status, "status"),
     (sync, "sync"),
     (usage, "usage"),
+    (verify, "verify"),
+    (dead_letters, "dead-letters"),
 ):
     app.command(_name)(_function)
 for _group, _name in (

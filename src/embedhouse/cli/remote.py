@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from embedhouse.cli.remote_parts import (
     OnProgress,
     RemoteCollections,
+    RemoteDeadLetters,
     RemoteDocuments,
     RemoteModels,
     RemoteSearch,
@@ -23,6 +24,7 @@ from embedhouse.domain.exports import ExportReport
 from embedhouse.domain.hits import FusionSettings, Mode
 from embedhouse.domain.reports import HouseStatus, IndexPlan, IndexReport
 from embedhouse.domain.syncing import SyncReport
+from embedhouse.domain.verification import VerifyReport
 from embedhouse.settings import Settings
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ class RemoteHouse:
         self.models = RemoteModels(self._wire)
         self.spaces = RemoteSpaces(self._wire)
         self.usage = RemoteUsage(self._wire)
+        self.dead_letters = RemoteDeadLetters(self._wire)
         self.sources = RemoteSources(self._wire)
 
     def __enter__(self) -> RemoteHouse:
@@ -131,6 +134,12 @@ class RemoteHouse:
         """As `House.watch`, until the connection is closed."""
         options = {"allow_mass_delete": allow_mass_delete, "watch": True, "every_s": every_s}
         return remote_sync(self._wire, collection, sources, progress, **options)
+
+    def verify(self, collection: str, *, repair: bool = False, progress: OnProgress | None = None) -> VerifyReport:
+        """As `House.verify`."""
+        return self._wire.follow(
+            path("collections", collection, "verify"), {"repair": repair}, VerifyReport, progress
+        )
 
     def evaluate(
         self,

@@ -25,10 +25,12 @@ from embedhouse.domain.reports import (
     WriteReport,
 )
 from embedhouse.domain.spending import UsageBy, UsageReport
+from embedhouse.domain.verification import DeadLetterInfo
 
 __all__ = [
     "OnProgress",
     "RemoteCollections",
+    "RemoteDeadLetters",
     "RemoteDocuments",
     "RemoteModels",
     "RemoteSearch",
@@ -44,6 +46,7 @@ _TokenVectors = list[TokenVectors]
 _Matrix = list[list[float]]
 _Models = list[ModelInfo]
 _Spaces = list[SpaceInfo]
+_Letters = list[DeadLetterInfo]
 
 
 class _Similarities(msgspec.Struct):
@@ -217,6 +220,30 @@ class RemoteUsage:
     def report(self, by: UsageBy = "day", **wanted: str | None) -> UsageReport:
         """What embeddings took."""
         return self._wire.call("GET", "/usage", UsageReport, query={"by": by, **wanted})
+
+
+class RemoteDeadLetters:
+    """As `House.dead_letters`."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+
+    def list(self, collection: str) -> _Letters:
+        """What failed for good."""
+        route = path("collections", collection, "dead-letters")
+        return self._wire.call("GET", route, dict[str, _Letters])["dead_letters"]
+
+    def retry(self, collection: str, ids: Sequence[str] | None = None) -> int:
+        """Index these again, or all."""
+        return self._done(collection, "retry", ids)
+
+    def drop(self, collection: str, ids: Sequence[str] | None = None) -> int:
+        """Forget these, or all."""
+        return self._done(collection, "drop", ids)
+
+    def _done(self, collection: str, what: str, ids: Sequence[str] | None) -> int:
+        route = path("collections", collection, "dead-letters", what)
+        return self._wire.call("POST", route, dict[str, int], body=_given(ids=ids))["count"]
 
 
 def _given(**fields: object) -> dict[str, object]:

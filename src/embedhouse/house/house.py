@@ -7,6 +7,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
@@ -32,6 +33,7 @@ from embedhouse.domain.reports import (
 from embedhouse.domain.stores import EMBEDDED
 from embedhouse.domain.syncing import SyncReport
 from embedhouse.domain.threads import ContextThreads
+from embedhouse.domain.verification import VerifyReport
 from embedhouse.evaluation.scoring import Evaluation
 from embedhouse.exports.target import ExportTarget
 from embedhouse.house.collections import Collections
@@ -43,11 +45,13 @@ from embedhouse.house.models import Models
 from embedhouse.house.planning import priced_plan
 from embedhouse.house.search import Search
 from embedhouse.house.shelf import Shelf
+from embedhouse.house.source_comparing import compare_sources
 from embedhouse.house.sources import Sources
 from embedhouse.house.spaces import Spaces
 from embedhouse.house.syncing import Syncing
 from embedhouse.house.upgrades import Upgrades
 from embedhouse.house.usage import Usage
+from embedhouse.house.verifying import DeadLetters, Verifying
 from embedhouse.indexing.compaction import compact, is_due
 from embedhouse.indexing.ingest import Ingest, Ingested
 from embedhouse.indexing.open_collection import OpenCollection
@@ -99,6 +103,12 @@ class House:
         environ = dict(os.environ)
         self.sources = Sources(parts.database, self.collections, environ, settings.max_text_bytes)
         self._syncing = Syncing(self._shelf, settings, environ, self.documents, self._ingest)
+        self.dead_letters = DeadLetters(self._shelf, self.sources)
+        self._verifying = Verifying(
+            self._shelf,
+            partial(compare_sources, parts.database, settings, environ),
+            lambda collection, deadline: self.sync(collection, deadline=deadline),
+        )
         self.upgrades = Upgrades(self._shelf, self.search, self._meter.prices)
         self._url: str | None = None
 
@@ -162,8 +172,8 @@ class House:
         progress: Callable[[Progress], None] | None = None,
         deadline: Deadline | None = None,
     ) -> ExportReport:
-        """Write documents, chunks and vectors as Parquet: into a folder that `import_` reads, or, where `to` ends in
-        `.parquet`, chunks into one file. What is written is the collection at one moment; writes go on meanwhile.
+        """Write documents, chunks and vectors as Parquet: into a folder that `import_` reads, or, where `to` ends
+        in `.parquet`, chunks into one file. What is written is the collection at one moment; writes go on meanwhile.
 
         Errors: UnknownCollection, Conflict for what is there already, MissingExtra, those of the disk.
         """
@@ -249,6 +259,26 @@ class House:
             allow_mass_delete=allow_mass_delete,
             every_s=every_s,
             on_report=on_report or (lambda _: None),
+            tell=progress or (lambda _: None),
+            deadline=deadline or Deadline.never(),
+        )
+
+    def verify(
+        self,
+        collection: str,
+        *,
+        repair: bool = False,
+        progress: Callable[[Progress], None] | None = None,
+        deadline: Deadline | None = None,
+    ) -> VerifyReport:
+        """Compare sources, ledger, vector cache and indexes, document by document. `repair` mends exactly what was
+        found, from the cache where it can; the report is then that of a second look.
+
+        Errors: UnknownCollection, those of the stores; with `repair` those of the model and the disk.
+        """
+        return self._verifying.run(
+            collection,
+            mend=repair,
             tell=progress or (lambda _: None),
             deadline=deadline or Deadline.never(),
         )

@@ -24,6 +24,7 @@ __all__ = [
     "changes_after",
     "collections_with_pending",
     "dead_letters",
+    "drop_dead_letters",
     "forget_dead_letters",
     "forget_flushed",
     "last_seq",
@@ -31,6 +32,7 @@ __all__ = [
     "mark_unflushed",
     "pending_changes",
     "pending_count",
+    "replay",
     "replay_all",
     "replays",
     "unseen",
@@ -65,12 +67,22 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     chunk_key: int
     code: str
     message: str
+    dropped: bool = False
 
 
 def add_changes(connection: Connection, generation_id: int, action: Action, keys: Sequence[int]) -> None:
     """Log the same action for many chunks."""
     if keys:
         rows = [{"generation_id": generation_id, "chunk_key": key, "action": action} for key in keys]
+        connection.execute(insert(t.change), rows)
+
+
+def replay(connection: Connection, generation_id: int, action: Action, keys: Sequence[int]) -> None:
+    """Log the same action for many chunks again: what it brings or takes is in the running sum already."""
+    if keys:
+        rows = [
+            {"generation_id": generation_id, "chunk_key": key, "action": action, "state": t.REPLAY} for key in keys
+        ]
         connection.execute(insert(t.change), rows)
 
 
@@ -201,7 +213,7 @@ def add_dead_letters(connection: Connection, generation_id: int, letters: Sequen
     statement = dialect.insert(t.dead_letter)
     statement = statement.on_conflict_do_update(
         index_elements=["generation_id", "chunk_key"],
-        set_={name: statement.excluded[name] for name in ("code", "message", "created_at")},
+        set_={name: statement.excluded[name] for name in ("code", "message", "created_at")} | {"dropped": 0},
     )
     rows = [
         {"generation_id": generation_id, "chunk_key": letter.chunk_key, "code": letter.code}
@@ -218,11 +230,23 @@ def forget_dead_letters(connection: Connection, keys: Sequence[int]) -> None:
         connection.execute(delete(t.dead_letter).where(t.dead_letter.c.chunk_key.in_(block)))
 
 
+def drop_dead_letters(connection: Connection, generation_id: int, keys: Sequence[int]) -> int:
+    """Speak of these no more: their chunks are not searched, and that is meant. How many there were."""
+    dropped = 0
+    for block in blocks(keys):
+        where = (t.dead_letter.c.generation_id == generation_id, t.dead_letter.c.chunk_key.in_(block))
+        dropped += connection.execute(update(t.dead_letter).where(*where).values(dropped=1)).rowcount
+    return dropped
+
+
 def dead_letters(connection: Connection, generation_id: int) -> list[DeadLetter]:
-    """All, by chunk key."""
+    """All, by chunk key, those that were dropped among them."""
     where = t.dead_letter.c.generation_id == generation_id
     rows = connection.execute(select(t.dead_letter).where(where).order_by(t.dead_letter.c.chunk_key))
-    return [DeadLetter(chunk_key=row.chunk_key, code=row.code, message=row.message) for row in rows]
+    return [
+        DeadLetter(chunk_key=row.chunk_key, code=row.code, message=row.message, dropped=bool(row.dropped))
+        for row in rows
+    ]
 
 
 def _changes(connection: Connection, where: tuple[object, ...], limit: int) -> list[Change]:

@@ -16,14 +16,17 @@ from embedhouse.ledger.blocks import blocks
 __all__ = [
     "NewChunk",
     "chunk_keys",
+    "chunks_after",
     "chunks_of_document",
     "current_chunks",
     "delete_chunks",
     "insert_chunks",
+    "keys_and_places",
     "keys_by_document",
     "keys_by_hash",
     "keys_of",
     "known_chunks",
+    "known_places",
     "move_chunks",
     "needed_hashes",
     "stream_chunks",
@@ -124,6 +127,27 @@ def needed_hashes(connection: Connection, fingerprint: str, hashes: Sequence[byt
         where = (t.chunk.c.hash.in_(block), t.chunk.c.generation_id.in_(generations))
         needed.update(connection.execute(select(t.chunk.c.hash).where(*where)).scalars())
     return needed
+
+
+def known_places(connection: Connection, generation_id: int, document_pk: int) -> list[tuple[int, bytes]]:
+    """(ordinal, hash) of a document's chunks, in order."""
+    where = (t.chunk.c.document_pk == document_pk, t.chunk.c.generation_id == generation_id)
+    query = select(t.chunk.c.ordinal, t.chunk.c.hash).where(*where).order_by(t.chunk.c.ordinal, t.chunk.c.key)
+    return [(row.ordinal, row.hash) for row in connection.execute(query)]
+
+
+def keys_and_places(connection: Connection, generation_id: int, document_pk: int) -> list[tuple[int, int]]:
+    """(key, ordinal) of a document's chunks, the newest first."""
+    where = (t.chunk.c.document_pk == document_pk, t.chunk.c.generation_id == generation_id)
+    query = select(t.chunk.c.key, t.chunk.c.ordinal).where(*where).order_by(t.chunk.c.key.desc())
+    return [(row.key, row.ordinal) for row in connection.execute(query)]
+
+
+def chunks_after(connection: Connection, generation_id: int, after_key: int, limit: int) -> list[StoredChunk]:
+    """The next chunks of a generation in the order of their keys."""
+    where = (t.chunk.c.generation_id == generation_id, t.chunk.c.key > after_key)
+    query = _with_document().where(*where).order_by(t.chunk.c.key).limit(limit)
+    return [_stored(row) for row in connection.execute(query)]
 
 
 def keys_by_hash(connection: Connection, generation_id: int, hashes: Sequence[bytes]) -> dict[bytes, int]:

@@ -46,6 +46,7 @@ __all__ = [
     "new_index_name",
     "set_index_name",
     "set_keep_changes_after",
+    "set_mean",
     "set_state",
     "touch",
     "vector_count",
@@ -208,7 +209,9 @@ def counts(connection: Connection, collection_id: int, generation_id: int) -> Co
         documents=count(t.document, t.document.c.collection_id == collection_id),
         chunks=count(t.chunk, t.chunk.c.generation_id == generation_id),
         pending_chunks=count(t.change, t.change.c.generation_id == generation_id, t.change.c.state != t.APPLIED),
-        dead_letters=count(t.dead_letter, t.dead_letter.c.generation_id == generation_id),
+        dead_letters=count(
+            t.dead_letter, t.dead_letter.c.generation_id == generation_id, t.dead_letter.c.dropped == 0
+        ),
     )
 
 
@@ -218,6 +221,11 @@ def add_to_mean(connection: Connection, generation_id: int, vectors: Vectors, si
     added = vectors.sum(axis=0, dtype=np.float64) * sign
     total = added if total is None else total + added
     count += sign * len(vectors)
+    _update(connection, generation_id, vector_sum=total.tobytes(), vector_count=count)
+
+
+def set_mean(connection: Connection, generation_id: int, total: npt.NDArray[np.float64], count: int) -> None:
+    """Set the running sum, of shape (dimensions,) float64, and how many vectors it is of."""
     _update(connection, generation_id, vector_sum=total.tobytes(), vector_count=count)
 
 

@@ -154,6 +154,8 @@ dead_letter = Table(
     Column("code", Text, nullable=False),
     Column("message", Text, nullable=False),
     Column("created_at", Float, nullable=False),
+    # Nobody wants to hear of it any more.
+    Column("dropped", Integer, nullable=False, server_default="0"),
     Index("dead_letter_by_chunk", "generation_id", "chunk_key", unique=True),
 )
 

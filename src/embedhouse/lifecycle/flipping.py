@@ -106,7 +106,9 @@ def _verify(served: ServedGeneration, deadline: Deadline) -> None:
             f"{served.opened.collection.name} --repair` mends it."
         )
     with served.opened.parts.database.read() as ledger:
-        letters = changes.dead_letters(ledger, served.opened.generation.id)
+        letters = [
+            letter for letter in changes.dead_letters(ledger, served.opened.generation.id) if not letter.dropped
+        ]
     if letters:
         raise Conflict(
             reason=f"{len(letters)} chunks could not be embedded for generation {served.opened.generation.id}: "
