@@ -42,6 +42,8 @@ class WeaviateClass:
         self.properties: dict[str, dict[str, Any]] = {}
         self.tenants: dict[str, Tenant] = {}
         self.read_only = False
+        self.refused: set[str] = set()
+        """Documents whose objects are refused."""
         for each in config.get("properties") or []:
             self.add_property(each)
 
@@ -150,6 +152,8 @@ class Tenant:
     def _check_values(self, properties: dict[str, Any]) -> None:
         if self._class.read_only:
             raise Refused("put object: store is read-only due to: disk usage too high")
+        if properties.get("document") in self._class.refused:
+            raise Refused("invalid object: not this one")
         for name, value in properties.items():
             made = self._class.properties.get(name)
             if made is None:
