@@ -72,7 +72,9 @@ class PineconeStub:
         self.stop()
 
     def start(self) -> None:
-        """Listen, on the port of before if there was one."""
+        """Listen, on the port of before if there was one; nothing if it does already."""
+        if self._server is not None:
+            return
         self._gone.clear()
         self._server = _Server(("127.0.0.1", self.port), _Handler, self)
         self.port = self._server.server_address[1]
