@@ -17,6 +17,7 @@ from embedhouse.domain.documents import check_text
 from embedhouse.domain.embeddings import Embeddings, TokenEmbeddings
 from embedhouse.domain.spaces import Lane, Role, Space
 from embedhouse.house import House
+from embedhouse.indexing.leasing import Leases
 from embedhouse.indexing.parts import Parts
 from embedhouse.ledger.database import Database
 from embedhouse.models.parity import Parity
@@ -25,7 +26,7 @@ from embedhouse.models.store import ModelStore
 from embedhouse.settings import load_settings
 from embedhouse.wiring.caches import cache_choice, needed_by_indexes, open_cache
 from embedhouse.wiring.child import build_in_child
-from embedhouse.wiring.paths import ledger_path
+from embedhouse.wiring.ledger import ledger_place
 from embedhouse.wiring.stores import Stores
 
 DIMENSIONS = 16
@@ -89,23 +90,37 @@ def open_fake_house(home: Path, embedder: HashEmbedder | None = None, **given: o
     """The house in that folder, with these settings. The compaction's child is real too: it needs no model. Given
     `canary_hours`, the model is watched."""
     settings = load_settings({"home": home, "models_folder": home / "models", "offline": True, **given}, {})
-    database = Database(ledger_path(home))
+    database = Database(ledger_place(settings))
     cache = open_cache(cache_choice(settings), home, needed_by_indexes(database))
     states = SpaceStates(database, settings.canary_hours if "canary_hours" in given else 0)
     guarded = GuardedEmbedder(embedder or HashEmbedder(), states)
     states.watch(guarded)
     cached = CachedEmbedder(guarded, cache)
+    stores = Stores(settings, database)
     parts = Parts(
         home=home,
         database=database,
         cache=cache,
         open_embedder=lambda choice: cached,
-        open_store=Stores(settings, database).open,
+        open_store=stores.open,
         make_chunker=make_chunker,
-        build_in_child=partial(build_in_child, cache=cache_choice(settings)),
+        build_in_child=partial(build_in_child, cache=cache_choice(settings), ledger_url=settings.ledger_url),
         spaces=states,
+        leases=Leases.of(database, settings.lease_s),
     )
-    return House(parts, ModelStore(settings.models_folder, offline=True), settings, no_parity)
+    house = FakeHouse(parts, ModelStore(settings.models_folder, offline=True), settings, no_parity)
+    house.stores = stores
+    return house
+
+
+class FakeHouse(House):
+    """Closes its stores too, as the wiring does."""
+
+    stores: Stores
+
+    def close(self) -> None:
+        super().close()
+        self.stores.close()
 
 
 def no_parity(model: str, precision: str) -> Parity:

@@ -14,6 +14,7 @@ from msgspec import Meta
 from embedhouse.api.errors import failures
 from embedhouse.api.jobs import JSON_LINES, OnProgress, check_local, stream_job
 from embedhouse.api.requests import ApiRequest
+from embedhouse.domain.backups import BackupReport
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.errors import InvalidInput
 from embedhouse.domain.exports import ExportReport
@@ -43,6 +44,31 @@ class ImportRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     folder: Annotated[str, Meta(examples=["/srv/exports/notes"])]
     collection: str | None = None
     model: str | None = None
+
+
+class BackupRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The absolute path of a file on the server's machine that is not there yet."""
+
+    to: Annotated[str, Meta(examples=["/srv/backups/house.zip"])]
+
+
+@post(
+    "/backup",
+    summary="Back the whole house up into one file of this machine",
+    tags=_TAGS,
+    status_code=200,
+    media_type=JSON_LINES,
+    responses=failures(409),
+)
+async def backup(request: ApiRequest, data: JSONBody[BackupRequest]) -> Stream:
+    """Only for callers on the server's own machine. Searches and writes go on meanwhile."""
+    check_local(request)
+    to = _absolute(data.to)
+
+    def work(house: House, deadline: Deadline, tell: OnProgress) -> BackupReport:
+        return house.backup(to, progress=tell, deadline=deadline)
+
+    return await stream_job(request, work)
 
 
 @post(
@@ -91,4 +117,4 @@ def _absolute(path: str) -> str:
     return path
 
 
-ROUTES = [export, import_]
+ROUTES = [backup, export, import_]

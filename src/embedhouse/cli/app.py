@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from embedhouse.cli import collection, config, documents, key, model, source, upgrade
+from embedhouse.cli.backup import backup, restore
 from embedhouse.cli.command import DebugOption, HomeOption, JsonOption, OfflineOption, SetOption
 from embedhouse.cli.embed import embed, similarity
 from embedhouse.cli.evaluate import evaluate
@@ -19,6 +20,7 @@ from embedhouse.cli.status import status
 from embedhouse.cli.sync import sync
 from embedhouse.cli.usage import usage
 from embedhouse.cli.verify import dead_letters, verify
+from embedhouse.cli.worker import worker
 
 __all__ = ["app"]
 
@@ -75,9 +77,12 @@ for _function, _name in (
     (embed, "embed"),
     (similarity, "similarity"),
     (serve, "serve"),
+    (worker, "worker"),
     (evaluate, "eval"),
     (export, "export"),
     (import_, "import"),
+    (backup, "backup"),
+    (restore, "restore"),
     (migrate, "migrate"),
     (status, "status"),
     (sync, "sync"),

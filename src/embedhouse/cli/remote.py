@@ -19,6 +19,7 @@ from embedhouse.cli.remote_parts import (
 from embedhouse.cli.remote_sources import RemoteSources, remote_sync
 from embedhouse.cli.remote_upgrades import RemoteUpgrades
 from embedhouse.cli.wire import Wire, path
+from embedhouse.domain.backups import BackupReport
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.exports import ExportReport
 from embedhouse.domain.hits import FusionSettings, Mode
@@ -134,6 +135,10 @@ class RemoteHouse:
         """As `House.watch`, until the connection is closed."""
         options = {"allow_mass_delete": allow_mass_delete, "watch": True, "every_s": every_s}
         return remote_sync(self._wire, collection, sources, progress, **options)
+
+    def backup(self, to: Path, *, progress: OnProgress | None = None) -> BackupReport:
+        """As `House.backup`: the server writes the file itself."""
+        return self._wire.follow("/backup", {"to": str(to.expanduser().absolute())}, BackupReport, progress)
 
     def verify(self, collection: str, *, repair: bool = False, progress: OnProgress | None = None) -> VerifyReport:
         """As `House.verify`."""

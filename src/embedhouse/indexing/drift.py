@@ -14,8 +14,8 @@ __all__ = ["Drift", "index_drift"]
 
 
 class Drift(msgspec.Struct, frozen=True, kw_only=True):
-    """Chunk keys. `missing`: current, without a dead letter, and not in the index. `orphaned`: in the index, and not
-    current. What still waits to be applied counts as neither."""
+    """Chunk keys. `missing`: current, without a dead letter, and not in the index. `orphaned`: in the index, and
+    not current. What still waits to be applied counts as neither."""
 
     missing: list[int]
     orphaned: list[int]

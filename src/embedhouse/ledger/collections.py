@@ -43,6 +43,7 @@ __all__ = [
     "index_name",
     "live_generation",
     "mean_vector",
+    "new_house_id",
     "new_index_name",
     "set_index_name",
     "set_keep_changes_after",
@@ -184,12 +185,17 @@ def set_state(connection: Connection, collection_id: int, generation_id: int, st
     touch(connection, collection_id)
 
 
+def new_house_id() -> str:
+    """One that no house had before: twelve hexadecimal digits."""
+    return uuid.uuid4().hex[:12]
+
+
 def house_id(connection: Connection) -> str:
     """The house's own id, twelve hexadecimal digits, made on first use. Needs a write transaction."""
     alone(connection, "house id")
     found = connection.execute(select(t.house.c.id)).scalar()
     if found is None:
-        found = uuid.uuid4().hex[:12]
+        found = new_house_id()
         connection.execute(insert(t.house).values(id=found, created_at=time.time()))
     return str(found)
 
