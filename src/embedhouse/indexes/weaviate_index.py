@@ -241,7 +241,7 @@ class WeaviateIndex:
                 k,
             )
 
-        found = self._link.each(best_of, self._existing(namespaces, deadline))
+        found = self._of_each(best_of, namespaces, deadline)
         hits = [hit for some, _ in found for hit in some]
         keys = np.fromiter((hit.key for hit in hits), np.int64, len(hits))
         scores = np.fromiter((hit.score for hit in hits), np.float32, len(hits))
@@ -276,10 +276,9 @@ class WeaviateIndex:
         return self._vectors(keys, namespaces, _NEVER) if self.capabilities.dense else {}
 
     def _vectors(self, keys: Sequence[int], namespaces: Namespaces, deadline: Deadline) -> dict[int, Vectors]:
-        tenants = self._existing(namespaces, deadline)
         found: dict[int, Vectors] = {}
         for some in _batches(keys, self._batch_size()):
-            for part in self._link.each(partial(self._read, keys=some, deadline=deadline), tenants):
+            for part in self._of_each(partial(self._read, keys=some, deadline=deadline), namespaces, deadline):
                 found |= part
         return found
 
@@ -346,6 +345,15 @@ class WeaviateIndex:
             lambda client: client.cluster.nodes(self._class_name, output="verbose"), "reading sizes", deadline
         )
         return sum(shard.vector_queue_length for node in nodes for shard in node.shards or [])
+
+    def _of_each(self, ask: Callable[[str], Result], namespaces: Namespaces, deadline: Deadline) -> list[Result]:
+        """What each tenant answers. Where all are asked, those met before are asked while the server lists them."""
+        met = sorted(self._tenants) if namespaces is None else []
+        if not met:
+            return self._link.each(ask, self._existing(namespaces, deadline))
+        listed = self._link.soon(lambda: self._existing(None, deadline))
+        answers = self._link.each(ask, met)
+        return answers + self._link.each(ask, [tenant for tenant in listed() if tenant not in met])
 
     def _existing(self, namespaces: Namespaces, deadline: Deadline) -> list[str]:
         """The namespaces asked for that there are; the server is asked for those not met before, and for all."""

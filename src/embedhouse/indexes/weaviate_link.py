@@ -155,6 +155,10 @@ class WeaviateLink:
         """`work` of each item, several at once."""
         return [work(item) for item in items] if len(items) < 2 else list(self._pool.map(work, items))
 
+    def soon(self, work: Callable[[], Result]) -> Callable[[], Result]:
+        """Begin with `work` now; what comes back waits for its result."""
+        return self._pool.submit(work).result
+
     def close(self) -> None:
         """Close the connections. Calls after it fail."""
         self._pool.shutdown(cancel_futures=True)
