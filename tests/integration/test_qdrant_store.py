@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from index_cases import NEVER, dense, entry, keys_of, lexical, vectors_of, write
 from qdrant_stub import QdrantStub, foreign_collection
+from qdrant_stub_collection import Refusal
 
 from embedhouse.domain.collections import LexicalSettings
 from embedhouse.domain.deadline import Deadline
@@ -241,6 +242,25 @@ def test_open_takes_a_collection_that_was_made_meanwhile(server: QdrantStub, sto
     server._create = late  # type: ignore[method-assign]
     write(store.open(SPEC), entry(1))
     assert server.aliases == {ALIAS: COLLECTION}
+
+
+def test_open_takes_an_alias_that_was_made_meanwhile(server: QdrantStub, store: QdrantStore) -> None:
+    def taken(wanted: Any) -> bool:
+        server.aliases[ALIAS] = COLLECTION
+        raise Refusal(409, "Alias already exists")
+
+    server._change_aliases = taken  # type: ignore[method-assign]
+    write(store.open(SPEC), entry(1))
+
+
+def test_open_says_that_its_alias_is_refused(server: QdrantStub, store: QdrantStore) -> None:
+    def refused(wanted: Any) -> bool:
+        raise Refusal(400, "no aliases here")
+
+    server._change_aliases = refused  # type: ignore[method-assign]
+    with pytest.raises(StoreRefused, match="no aliases here"):
+        store.open(SPEC)
+    assert not store.exists(SPEC.name)
 
 
 def test_index_follows_its_alias_to_another_collection(server: QdrantStub, store: QdrantStore) -> None:

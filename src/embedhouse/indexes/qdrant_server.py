@@ -108,7 +108,11 @@ class QdrantStore:
         self._check_ours(first, spec.name, found)
         self._check_shape(first, spec, found)
         fields = self._collections.index_fields(first, spec)
-        self._collections.name_it(name, first)
+        try:
+            self._collections.name_it(name, first)
+        except StoreRefused:  # an alias that is there, say one that another process made meanwhile
+            if self._collections.behind(name) != first:
+                raise
         return Described(mark=mark, fields=found.fields | fields)
 
     def _created(self, name: str, spec: IndexSpec, mark: Mark) -> Described:
