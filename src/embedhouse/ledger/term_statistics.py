@@ -31,8 +31,10 @@ class LedgerTermStatistics:
 
     def add(self, index: str, namespace: str, entries: Mapping[int, TermCounts]) -> None:
         """Count these entries; one that was counted before is counted anew."""
-        if not entries:
-            return
+        if entries:
+            self._database.persist(lambda: self._add(index, namespace, entries))
+
+    def _add(self, index: str, namespace: str, entries: Mapping[int, TermCounts]) -> None:
         with self._database.write() as ledger:
             index_id = _locked(ledger, index)
             _take_away(ledger, index_id, namespace, list(entries))
@@ -52,8 +54,10 @@ class LedgerTermStatistics:
 
     def remove(self, index: str, namespace: str, keys: Sequence[int]) -> None:
         """Count these entries no more; those that never were are passed over."""
-        if not keys:
-            return
+        if keys:
+            self._database.persist(lambda: self._remove(index, namespace, keys))
+
+    def _remove(self, index: str, namespace: str, keys: Sequence[int]) -> None:
         with self._database.write() as ledger:
             _take_away(ledger, _locked(ledger, index), namespace, keys)
 

@@ -1,5 +1,4 @@
-from collections.abc import Iterator
-from pathlib import Path
+import threading
 
 import pytest
 from sqlalchemy import func, select
@@ -10,13 +9,6 @@ from embedhouse.ledger.term_statistics import LedgerTermStatistics
 from embedhouse.ports import TermCounts, TermFrequencies
 
 LARGEST = 2**32 - 1
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    made = Database(tmp_path / "ledger.db")
-    yield made
-    made.close()
 
 
 @pytest.fixture
@@ -100,3 +92,27 @@ def test_a_batch_larger_than_one_statement_takes(statistics: LedgerTermStatistic
     assert found(statistics, *range(2_501))[2] == {0: 2_500} | dict.fromkeys(range(1, 2_501), 1)
     statistics.remove("a", "default", list(entries))
     assert found(statistics, *range(2_501)) == (0, 0, {})
+
+
+def test_workers_that_count_the_same_terms_at_once_lose_nothing(statistics: LedgerTermStatistics) -> None:
+    wrong: list[BaseException] = []
+
+    def work(worker: int) -> None:
+        terms = range(50) if worker % 2 else range(49, -1, -1)
+        try:
+            for step in range(5):
+                key = 1 + worker * 5 + step
+                statistics.add("a", "default", {key: TermCounts(counts=dict.fromkeys(terms, 1), length=50)})
+                statistics.add("a", "default", {1_000: TermCounts(counts={worker: 1}, length=1)})
+        except BaseException as error:
+            wrong.append(error)
+
+    workers = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for one in workers:
+        one.start()
+    for one in workers:
+        one.join()
+    assert wrong == []
+    documents, length, with_terms = found(statistics, *range(50))
+    assert (documents, length) == (21, 20 * 50 + 1)
+    assert sum(with_terms.values()) == 20 * 50 + 1
