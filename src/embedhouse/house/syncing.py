@@ -196,6 +196,8 @@ class Syncing:
 
     def _synced(self, parts: SyncParts, binding: SourceBinding, full: bool) -> tuple[SourceSync, Drained]:
         settings, limit = binding_settings(binding), self._settings.max_text_bytes
+        with self._database.read() as ledger:
+            scopes = [scope_of(each) for each in bindings.bindings(ledger, parts.opened.collection.id)]
         source: BoundFolder | SqlSource
         if isinstance(settings, FolderSourceSettings):
             source = BoundFolder(settings, limit)
@@ -205,8 +207,6 @@ class Syncing:
         else:
             with closing(self._topic(binding, parts.collection)) as topic:
                 return EventSync(parts, binding, topic).drain()
-        with self._database.read() as ledger:
-            scopes = [scope_of(each) for each in bindings.bindings(ledger, parts.opened.collection.id)]
         with closing(source):
             source.check()
             return RowSync(parts, binding, source, scopes).run()
