@@ -120,6 +120,15 @@ def test_a_long_document_id_is_kept_up_to_the_limit(house: House, index: Pinecon
     assert len(str(caught.value)) < 500
 
 
+def test_odd_document_ids_come_back_as_they_were(house: House, index: PineconeIndex) -> None:
+    odd = ["a\x00b", "a\\0b", "\\", "日本 語", " "]
+    entries = [entry(key, document_id=id_) for key, id_ in enumerate(odd, 1)]
+    index.write(upserts=entries, deadline=NEVER)
+    index.write(metadata=[(1, {"year": 1})], deadline=NEVER)
+    found = index.search_dense(QUERY, 9, None, NEVER)
+    assert dict(zip(keys_of(found), found.document_ids, strict=True)) == dict(enumerate(odd, 1))
+
+
 def test_metadata_that_is_replaced_keeps_to_the_limit(house: House, index: PineconeIndex) -> None:
     index.write(upserts=[entry(1, year=1)], deadline=NEVER)
     with pytest.raises(TooLarge, match="chunk 1"):

@@ -7,7 +7,7 @@ two numbers stand for each path that has an order, its least and its largest val
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -22,7 +22,6 @@ from embedhouse.indexes.filter_terms import metadata_terms, range_field
 from embedhouse.ports import IndexEntry
 
 __all__ = [
-    "DOCUMENT",
     "MOST_FOUND",
     "MOST_IDS",
     "MOST_SPARSE",
@@ -30,6 +29,7 @@ __all__ = [
     "Record",
     "batches",
     "check_sparse",
+    "document_of",
     "escaped",
     "filterable",
     "key_term",
@@ -114,7 +114,7 @@ def metadata_of(key: int, document_id: str, metadata: Metadata, stamp: str) -> R
     """What is kept beside the vectors. Errors: TooLarge."""
     kept = filterable(metadata)
     kept[TERMS] += [key_term(key), stamp_term(stamp)]
-    kept[DOCUMENT] = document_id
+    kept[DOCUMENT] = escaped(document_id)
     size = len(msgspec.json.encode(kept))
     if size > _MOST_METADATA_BYTES:
         raise TooLarge(
@@ -124,6 +124,11 @@ def metadata_of(key: int, document_id: str, metadata: Metadata, stamp: str) -> R
             remedy="Give the document less metadata or a shorter id, or keep the collection on another store.",
         )
     return kept
+
+
+def document_of(metadata: Mapping[str, Any]) -> str:
+    """Whose the record with this metadata is; empty where the metadata was not asked for."""
+    return unescaped(str(metadata.get(DOCUMENT, "")))
 
 
 def sparse_of(weights: SparseVector) -> Record:

@@ -14,7 +14,7 @@ from embedhouse.domain.filters import Filter
 from embedhouse.indexes.bm25 import SparseVector
 from embedhouse.indexes.pinecone_connection import Connection
 from embedhouse.indexes.pinecone_filters import condition_of, has_any, is_coarse, passes
-from embedhouse.indexes.pinecone_records import DOCUMENT, MOST_FOUND, key_term
+from embedhouse.indexes.pinecone_records import MOST_FOUND, document_of, key_term
 
 if TYPE_CHECKING:
     import pinecone
@@ -38,7 +38,7 @@ class Match(msgspec.Struct, frozen=True):
     @property
     def document_id(self) -> str:
         """Whose it is."""
-        return str(self.metadata.get(DOCUMENT, ""))
+        return document_of(self.metadata)
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):

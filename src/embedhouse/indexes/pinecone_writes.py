@@ -14,11 +14,11 @@ from embedhouse.domain.documents import Metadata
 from embedhouse.indexes.bm25 import Bm25Encoder
 from embedhouse.indexes.pinecone_connection import Connection
 from embedhouse.indexes.pinecone_records import (
-    DOCUMENT,
     MOST_IDS,
     Record,
     batches,
     check_sparse,
+    document_of,
     metadata_of,
     record_of,
     sparse_of,
@@ -94,8 +94,7 @@ class Writes:
         """The records of these keys with other metadata: an update of Pinecone's would only add to theirs."""
         records: dict[int, Record] = {}
         for key, held in fetched(self._connection, self._client, written.space, sorted(metadata), deadline):
-            name = str((held.metadata or {})[DOCUMENT])
-            kept = metadata_of(key, name, metadata[key], written.stamp)
+            kept = metadata_of(key, document_of(held.metadata or {}), metadata[key], written.stamp)
             records[key] = {"id": str(key), "values": held.values, "metadata": kept}
             if held.sparse_values is not None and held.sparse_values.indices:
                 sparse = held.sparse_values
