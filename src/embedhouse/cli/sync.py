@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from embedhouse.domain.syncing import SourceSync, SyncReport
 
-__all__ = ["sync"]
+__all__ = ["exit_status", "show_changes", "sync"]
 
 _FAILURES_SHOWN = 10
 
@@ -59,7 +59,7 @@ def sync(
         elif isinstance(house, RemoteHouse):
             report = house.watch(collection, every_s=every, **options)  # type: ignore[arg-type]
         else:
-            house.watch(collection, every_s=every, on_report=partial(_tell, shell), **options)  # type: ignore[arg-type]
+            house.watch(collection, every_s=every, on_report=partial(show_changes, shell), **options)  # type: ignore[arg-type]
             return
     _show(shell, report)
     if (status := exit_status(report)) != 0:
@@ -80,7 +80,7 @@ def exit_status(report: SyncReport) -> int:
     return status_of(Overloaded).exit if report.pending_chunks else 0
 
 
-def _tell(shell: Shell, report: SyncReport) -> None:
+def show_changes(shell: Shell, report: SyncReport) -> None:
     """One run of a watch, if it did anything."""
     if any(each.outcome != "ok" or each.added or each.updated or each.deleted for each in report.sources):
         _show(shell, report)
