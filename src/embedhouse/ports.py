@@ -165,7 +165,8 @@ class VectorCache(Protocol):
 
 
 class IndexEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One chunk as the index holds it. `text` is what lexical search reads (context included)."""
+    """One chunk as the index holds it. `text` is what lexical search reads (context included); `document_id` is the
+    name of the document's place (domain.namespaces.place_name)."""
 
     key: int
     document_id: str
@@ -228,8 +229,8 @@ class Index(Protocol):
 
     Scores are higher-is-better: dense is the cosine in [-1, 1], lexical is BM25 >= 0. Every entry belongs to one
     namespace; `namespaces` binds a call to the entries of those, None to all.
-    Any other error than InvalidFilter, InvalidVector, StoreError, DiskFull, ReadOnly and those of the deadline is
-    raised as IndexDamaged.
+    Any other error than InvalidFilter, InvalidVector, TooLarge (an entry over a limit of the store; nothing of the
+    write was done), StoreError, DiskFull, ReadOnly and those of the deadline is raised as IndexDamaged.
     """
 
     @property
