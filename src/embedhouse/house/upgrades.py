@@ -261,14 +261,21 @@ class Upgrades:
         return self.promote(collection, progress=progress, deadline=deadline)
 
     def go_on(self) -> None:
-        """Build in the background what was being built when the house was closed."""
+        """Build in the background what was being built when the house was closed, and free what it was freeing."""
         with self._database.read() as ledger:
+            retiring = [
+                collection.name
+                for collection in collections.collections(ledger)
+                if collections.generations(ledger, collection.id, ("retired",))
+            ]
             names = [
                 collection.name
                 for collection in collections.collections(ledger)
                 for generation in collections.generations(ledger, collection.id, ("building",))
                 if (build := builds.build_of(ledger, generation.id)) and build.stage == "building"
             ]
+        for name in retiring:
+            self._sweep(self._shelf.get(name))
         for name in names:
             self._build(self._shelf.get(name), False, None, None)
 
