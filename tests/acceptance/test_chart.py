@@ -118,6 +118,14 @@ def test_nightly_run_brings_the_servers_collection_into_step(pods: Pods, tmp_pat
     assert not (tmp_path / "worker").exists()
 
 
+def test_worker_has_the_server_follow_its_sources(pods: Pods, tmp_path: Path) -> None:
+    pods.run("Deployment", "server", "source", "add", "tickets", "--table", "tickets", "--text-column", "body")
+    command, environ = pods.command("Deployment", "worker")
+    done = subprocess.run([*command, "--once"], env=environ, capture_output=True, text=True, check=False)
+    assert (done.returncode, f"{len(ROWS)} added" in done.stdout) == (0, True), done.stderr
+    assert not (tmp_path / "worker").exists()
+
+
 def test_pod_with_another_key_is_refused(pods: Pods) -> None:
     pods.secrets["api-key"] = "another"
     command, environ = pods.command("CronJob", "sync")
