@@ -209,24 +209,23 @@ def test_index_takes_an_empty_write(subject: Subject) -> None:
     assert subject.index.info().count == 0
 
 
-@pytest.mark.parametrize(
-    "vector",
-    [
-        np.zeros(DIMENSIONS, np.float32),
-        np.full(DIMENSIONS, np.nan, np.float32),
-        np.full(DIMENSIONS, np.inf, np.float32),
-        np.ones(DIMENSIONS + 1, np.float32),
-        np.ones((1, DIMENSIONS), np.float32),
-    ],
-    ids=["zero", "nan", "inf", "long", "matrix"],
-)
-def test_index_refuses_a_bad_vector_before_writing_anything(subject: Subject, vector: Any) -> None:
-    with pytest.raises(InvalidVector):
-        write(subject.index, entry(1), entry(2, vector=vector))
-    with pytest.raises(InvalidVector):
-        subject.index.search_dense(vector, 5, None, NEVER)
-    with pytest.raises(InvalidVector):
-        subject.index.dense_scores(vector, [1], NEVER)
+BAD_VECTORS: dict[str, Any] = {
+    "zero": np.zeros(DIMENSIONS, np.float32),
+    "nan": np.full(DIMENSIONS, np.nan, np.float32),
+    "infinite": np.full(DIMENSIONS, np.inf, np.float32),
+    "long": np.ones(DIMENSIONS + 1, np.float32),
+    "matrix": np.ones((1, DIMENSIONS), np.float32),
+}
+
+
+def test_index_refuses_a_bad_vector_before_writing_anything(subject: Subject) -> None:
+    for vector in BAD_VECTORS.values():
+        with pytest.raises(InvalidVector):
+            write(subject.index, entry(1), entry(2, vector=vector))
+        with pytest.raises(InvalidVector):
+            subject.index.search_dense(vector, 5, None, NEVER)
+        with pytest.raises(InvalidVector):
+            subject.index.dense_scores(vector, [1], NEVER)
     assert subject.index.info().count == 0
 
 

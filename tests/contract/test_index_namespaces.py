@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
-from index_cases import NEVER, Subject, entry, keys_of, vectors_of, write
+from index_cases import DIMENSIONS, LEXICAL, NEVER, Subject, entry, keys_of, vectors_of, write
+from stores_under_test import StoreUnderTest
 
 from embedhouse.domain.filters import parse_filter
-from embedhouse.ports import Index
+from embedhouse.ports import Index, IndexSpec
 
 QUERY = vectors_of(1, 999)[0]
 TENANTS = {
@@ -18,14 +21,29 @@ TENANTS = {
 }
 
 
+SPEC = IndexSpec(name="indexes/8/namespaces", dimensions=DIMENSIONS, lexical=LEXICAL)
+
+
+@pytest.fixture(scope="module")
+def filled(under_test: StoreUnderTest) -> Iterator[Index]:
+    """One for all tests that only read."""
+    subject = Subject(under_test, SPEC)
+    _fill(subject)
+    yield subject.index
+    subject.remove()
+
+
 @pytest.fixture
-def index(subject: Subject) -> Index:
+def index(able: StoreUnderTest, filled: Index) -> Index:
+    return filled
+
+
+def _fill(subject: Subject) -> None:
     """Ten entries in each of five namespaces; the names differ as little as they may."""
     for namespace, keys in TENANTS.items():
         entries = [entry(key, f"common word{key}", metadata={"odd": key % 2}) for key in keys]
         subject.index.write(namespace=namespace, upserts=entries, deadline=NEVER)
     subject.settle()
-    return subject.index
 
 
 @pytest.mark.parametrize("namespace", TENANTS)
@@ -98,14 +116,18 @@ def test_index_filter_cannot_leave_the_namespace(index: Index, raw: dict[str, ob
 
 
 @pytest.mark.needs("partial_metadata", "filters")
-def test_index_keeps_the_namespace_when_metadata_is_replaced(index: Index) -> None:
+def test_index_keeps_the_namespace_when_metadata_is_replaced(subject: Subject) -> None:
+    _fill(subject)
+    index = subject.index
     index.write(namespace="a", metadata=[(11, {"new": 1})], deadline=NEVER)
     only = parse_filter({"new": 1})
     assert keys_of(index.search_dense(QUERY, 5, only, NEVER, namespaces=["a"])) == [11]
     assert keys_of(index.search_dense(QUERY, 5, only, NEVER, namespaces=["b", "default"])) == []
 
 
-def test_index_replaces_and_deletes_within_a_namespace(index: Index) -> None:
+def test_index_replaces_and_deletes_within_a_namespace(subject: Subject) -> None:
+    _fill(subject)
+    index = subject.index
     index.write(namespace="a", upserts=[entry(11, seed=5)], deletes=[12], deadline=NEVER)
     target = vectors_of(1, 5)[0]
     assert keys_of(index.search_dense(target, 1, None, NEVER, namespaces=["a"])) == [11]
