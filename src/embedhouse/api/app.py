@@ -11,6 +11,7 @@ from litestar import Litestar
 from litestar.datastructures import State
 
 from embedhouse.api.bodies import IncomingDocument
+from embedhouse.api.bound_keys import refuse_bound_keys
 from embedhouse.api.errors import EXCEPTION_HANDLERS
 from embedhouse.api.gate import Gate, check_listening
 from embedhouse.api.reference import API_ROUTES, ROUTES
@@ -54,6 +55,7 @@ def create_app_for(
 
     app = Litestar(
         [*API_ROUTES, *ROUTES],
+        guards=[refuse_bound_keys],
         lifespan=[lifespan],
         state=State({"served": served}, deep_copy=False),
         request_class=ApiRequest,

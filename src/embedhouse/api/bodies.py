@@ -43,6 +43,14 @@ _MongoFilter = Annotated[
     dict[str, Any] | None,
     Meta(description="Metadata filter in the Mongo form.", examples=[{"year": {"$gte": 2020}}]),
 ]
+_Namespaces = Annotated[
+    list[str] | None,
+    Meta(description="Those that are searched; without it all that the caller may see.", examples=[["acme"]]),
+]
+_Namespace = Annotated[
+    str | None,
+    Meta(description="Whose ids these are: without it the key's only namespace, or `default`.", examples=["acme"]),
+]
 _Id = Annotated[str, Meta(description="A document's id.", examples=["notes/rivers.md"])]
 
 
@@ -110,6 +118,7 @@ class SearchRequest(_Request, frozen=True, kw_only=True):
     filter: _MongoFilter = None
     documents: bool = False
     explain: bool = False
+    namespaces: _Namespaces = None
 
 
 class MoreLike(_Request, frozen=True, kw_only=True):
@@ -119,6 +128,8 @@ class MoreLike(_Request, frozen=True, kw_only=True):
     k: _K = 10
     filter: _MongoFilter = None
     documents: bool = True
+    namespace: _Namespace = None
+    namespaces: _Namespaces = None
 
 
 class Recommend(_Request, frozen=True, kw_only=True):
@@ -128,6 +139,8 @@ class Recommend(_Request, frozen=True, kw_only=True):
     disliked: list[str] = []
     k: _K = 10
     filter: _MongoFilter = None
+    namespace: _Namespace = None
+    namespaces: _Namespaces = None
 
 
 class Pairs(msgspec.Struct, frozen=True, kw_only=True):
@@ -174,10 +187,12 @@ class IncomingDocument:
 
 
 class UpsertDocuments(_Request, frozen=True, kw_only=True):
-    """A batch. `wait`: return when the documents can be found ("indexed"), or when they are safe ("accepted")."""
+    """A batch. `wait`: return when the documents can be found ("indexed"), or when they are safe ("accepted").
+    `namespace`: of documents that name none."""
 
     documents: list[IncomingDocument]
     wait: Wait = "indexed"
+    namespace: _Namespace = None
 
 
 class PatchDocument(_Request, frozen=True, kw_only=True):
@@ -188,10 +203,11 @@ class PatchDocument(_Request, frozen=True, kw_only=True):
 
 
 class DeleteDocuments(_Request, frozen=True, kw_only=True):
-    """Which documents: by id or by filter."""
+    """Which documents of one namespace: by id or by filter."""
 
     ids: list[str] | None = None
     filter: _MongoFilter = None
+    namespace: _Namespace = None
 
 
 class Deleted(msgspec.Struct, frozen=True, kw_only=True):

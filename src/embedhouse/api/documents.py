@@ -20,6 +20,8 @@ from embedhouse.api.errors import failures
 from embedhouse.api.requests import (
     TAKES_ANY_TEXT,
     ApiRequest,
+    InNamespace,
+    InNamespaces,
     check_count,
     document_id,
     parse_filter,
@@ -57,7 +59,10 @@ async def upsert_documents(
     if not documents and refused:
         return WriteReport(failures=refused)
     report = await bulk(
-        request, lambda house, deadline: house.documents.upsert(name, documents, wait=data.wait, deadline=deadline)
+        request,
+        lambda house, deadline: house.documents.upsert(
+            name, documents, wait=data.wait, namespace=data.namespace, deadline=deadline
+        ),
     )
     return msgspec.structs.replace(report, failures=[*refused, *report.failures])
 
@@ -75,42 +80,58 @@ async def list_documents(
     after: Annotated[str, QueryParameter(description="`next` of the page before.")] = "",
     filter: Annotated[str | None, QueryParameter(description="Metadata filter: JSON in the Mongo form.")] = None,
     text: Annotated[bool, QueryParameter(description="With each document's text.")] = False,
+    namespaces: InNamespaces = None,
 ) -> DocumentPage:
-    """A page of documents in id order."""
+    """A page of documents by namespace and id."""
     condition = parse_filter(filter)
     return await interactive(
         request,
         lambda house, deadline: house.documents.list(
-            name, filter=condition, limit=limit, after=after, with_text=text, deadline=deadline
+            name,
+            filter=condition,
+            limit=limit,
+            after=after,
+            with_text=text,
+            namespaces=namespaces,
+            deadline=deadline,
         ),
     )
 
 
 @get(_ONE, summary="Read a document", tags=_TAGS, responses=failures(404))
-async def get_document(request: ApiRequest, name: FromPath[str]) -> DocumentView:
+async def get_document(request: ApiRequest, name: FromPath[str], namespace: InNamespace = None) -> DocumentView:
     """The document with its text. Percent-encode the id: slashes and quotes may stand in it."""
     wanted = document_id(request)
-    return await interactive(request, lambda house, deadline: house.documents.get(name, wanted, deadline=deadline))
+    return await interactive(
+        request,
+        lambda house, deadline: house.documents.get(name, wanted, namespace=namespace, deadline=deadline),
+    )
 
 
 @patch(_ONE, summary="Change a document's metadata", tags=_TAGS, responses=failures(404))
-async def patch_document(request: ApiRequest, name: FromPath[str], data: JSONBody[PatchDocument]) -> DocumentView:
+async def patch_document(
+    request: ApiRequest, name: FromPath[str], data: JSONBody[PatchDocument], namespace: InNamespace = None
+) -> DocumentView:
     """Merges metadata (null deletes a key) or replaces it. Nothing is embedded again. Answers without the text."""
     wanted = document_id(request)
 
     def work(house: House, deadline: Deadline) -> DocumentView:
-        house.documents.update_metadata(name, wanted, data.metadata, replace=data.replace, deadline=deadline)
-        return msgspec.structs.replace(house.documents.get(name, wanted, deadline=deadline), text="")
+        house.documents.update_metadata(
+            name, wanted, data.metadata, replace=data.replace, namespace=namespace, deadline=deadline
+        )
+        found = house.documents.get(name, wanted, namespace=namespace, deadline=deadline)
+        return msgspec.structs.replace(found, text="")
 
     return await bulk(request, work)
 
 
 @delete(_ONE, summary="Delete a document", tags=_TAGS, status_code=200, responses=failures(404))
-async def delete_document(request: ApiRequest, name: FromPath[str]) -> Deleted:
+async def delete_document(request: ApiRequest, name: FromPath[str], namespace: InNamespace = None) -> Deleted:
     """One document by id."""
     wanted = document_id(request)
     count = await bulk(
-        request, lambda house, deadline: house.documents.delete(name, ids=[wanted], deadline=deadline)
+        request,
+        lambda house, deadline: house.documents.delete(name, ids=[wanted], namespace=namespace, deadline=deadline),
     )
     if not count:
         raise UnknownDocument(collection=name, id=wanted)
@@ -132,7 +153,9 @@ async def delete_documents(request: ApiRequest, name: FromPath[str], data: JSONB
         )
     count = await bulk(
         request,
-        lambda house, deadline: house.documents.delete(name, ids=data.ids, filter=data.filter, deadline=deadline),
+        lambda house, deadline: house.documents.delete(
+            name, ids=data.ids, filter=data.filter, namespace=data.namespace, deadline=deadline
+        ),
     )
     return Deleted(deleted=count)
 
@@ -145,12 +168,13 @@ async def get_vector(
         Literal["mean", "centroid"],
         QueryParameter(description="Of all chunks, or of the largest cluster of chunks."),
     ] = "mean",
+    namespace: InNamespace = None,
 ) -> VectorBody:
     """One vector for the whole document, L2-normalised."""
     wanted = document_id(request)
 
     def work(house: House, deadline: Deadline) -> VectorBody:
-        vector = house.documents.vector(name, wanted, kind=kind, deadline=deadline)
+        vector = house.documents.vector(name, wanted, kind=kind, namespace=namespace, deadline=deadline)
         return VectorBody(vector=list(vector), space=house.collections.get(name, deadline=deadline).space)
 
     return await interactive(request, work)

@@ -27,6 +27,9 @@ _log = structlog.get_logger("embedhouse.access")
 _OPEN = frozenset({"/", "/health", "/ready"})
 _OPEN_PREFIX = "/ui/"
 
+_Caller = tuple[str, list[str] | None]
+"""A name, empty where no key is needed; and the namespaces that the key is bound to, if it is."""
+
 
 def is_loopback(host: str) -> bool:
     """Whether a name or address means this machine alone."""
@@ -86,19 +89,19 @@ class Gate:
             await self._app(scope, receive, send)
             return
         try:
-            send.caller = self._admit(scope)
+            send.caller, namespaces = self._admit(scope)
         except (Unauthorized, Forbidden, NotReady, Overloaded, StorageError) as error:
             await _refuse(error, scope, send)
             return
         self._under_way += 1
         try:
-            with attributed(caller=send.caller, request_id=send.request_id):
+            with attributed(caller=send.caller, request_id=send.request_id, namespaces=namespaces):
                 await self._app(scope, receive, send)
         finally:
             self._under_way -= 1
 
-    def _admit(self, scope: Scope) -> str:
-        """The name of whoever asks; empty where no key is needed."""
+    def _admit(self, scope: Scope) -> _Caller:
+        """Whoever asks."""
         caller = self._caller(_first_headers(scope))
         if self._served.closing:
             raise NotReady(reason="it is closing")
@@ -106,19 +109,19 @@ class Gate:
             raise Overloaded(what=f"{self._limit} are under way", retry_after_s=1)
         return caller
 
-    def _caller(self, headers: dict[bytes, bytes]) -> str:
+    def _caller(self, headers: dict[bytes, bytes]) -> _Caller:
         given = _given_key(headers)
         if self._key and _is_same(given, self._key):
-            return DEFAULT_CALLER
+            return DEFAULT_CALLER, None
         keys = self._served.house.keys  # while the house opens nobody knows the named keys
-        caller = keys.name_of(given) if given else None
-        if caller is not None:
-            return caller
+        holder = keys.holder_of(given) if given else None
+        if holder is not None:
+            return holder.name, holder.namespaces
         # The last named key may be gone: what listens beyond this machine asks for one all the same.
         if self._key or keys.any or not self._is_local:
             raise Unauthorized
         _check_same_machine(headers)
-        return ""
+        return "", None
 
 
 class _Timed:

@@ -22,6 +22,7 @@ from embedhouse.api.served import ServedHouse, served_house
 from embedhouse.domain.collections import CollectionOptions
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.errors import Forbidden, InvalidInput
+from embedhouse.domain.namespaces import DEFAULT_NAMESPACE
 from embedhouse.domain.reports import CollectionInfo, IndexPlan, IndexReport, Progress
 from embedhouse.settings import Settings
 from embedhouse.sources import ReadSettings
@@ -46,6 +47,7 @@ class IndexRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     read: ReadSettings | None = None
     create: CollectionOptions | None = None
     prune: Annotated[bool, Meta(description="Delete documents whose files are gone.")] = False
+    namespace: Annotated[str, Meta(description="Of all these documents.")] = DEFAULT_NAMESPACE
 
 
 class CompactRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -124,7 +126,14 @@ async def index_files(request: ApiRequest, name: FromPath[str], data: JSONBody[I
 
     def work(house: House, deadline: Deadline, tell: OnProgress) -> IndexReport:
         return house.index(
-            name, data.paths, read=read, create=data.create, prune=data.prune, progress=tell, deadline=deadline
+            name,
+            data.paths,
+            read=read,
+            create=data.create,
+            prune=data.prune,
+            namespace=data.namespace,
+            progress=tell,
+            deadline=deadline,
         )
 
     return await stream_job(request, work)
@@ -144,7 +153,14 @@ async def plan_index(request: ApiRequest, name: FromPath[str], data: JSONBody[In
 
     def work(house: House, deadline: Deadline, tell: OnProgress) -> IndexPlan:
         return house.plan_index(
-            name, data.paths, read=read, create=data.create, prune=data.prune, progress=tell, deadline=deadline
+            name,
+            data.paths,
+            read=read,
+            create=data.create,
+            prune=data.prune,
+            namespace=data.namespace,
+            progress=tell,
+            deadline=deadline,
         )
 
     return await stream_job(request, work)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 from urllib.parse import unquote
 
 import msgspec
 from litestar import Request
 from litestar.datastructures import State
+from litestar.params import QueryParameter
 from litestar.types import HTTPScope
 
 from embedhouse.api.bodies import IncomingDocument
@@ -21,6 +22,8 @@ from embedhouse.settings import Settings
 __all__ = [
     "TAKES_ANY_TEXT",
     "ApiRequest",
+    "InNamespace",
+    "InNamespaces",
     "check_count",
     "check_texts",
     "decode_document",
@@ -30,6 +33,14 @@ __all__ = [
     "route_without_id",
 ]
 
+InNamespace = Annotated[
+    str | None,
+    QueryParameter(description="Whose id it is: without it the key's only namespace, or `default`."),
+]
+InNamespaces = Annotated[
+    list[str] | None,
+    QueryParameter(name="namespace", description="Repeat it for several; without it all that the caller may see."),
+]
 TAKES_ANY_TEXT = "takes_any_text"
 """Marks routes that report a lone surrogate as the failure of one document, not of the whole body."""
 

@@ -10,7 +10,7 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from embedhouse.api.bodies import MoreLike, Pairs, Recommend, SearchRequest
 from embedhouse.api.errors import failures
-from embedhouse.api.requests import ApiRequest, parse_filter
+from embedhouse.api.requests import ApiRequest, InNamespaces, parse_filter
 from embedhouse.api.served import bulk, interactive, served_house
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.documents import check_length
@@ -46,9 +46,18 @@ async def search_by_url(
     filter: Annotated[str | None, QueryParameter(description="Metadata filter: JSON in the Mongo form.")] = None,
     documents: Annotated[bool, QueryParameter(description="Whole documents, best chunk each.")] = False,
     explain: Annotated[bool, QueryParameter(description="Why each hit stands where it stands.")] = False,
+    namespaces: InNamespaces = None,
 ) -> Response[SearchResult]:
     """Hits, best first. `POST /search` takes the fusion's settings too."""
-    query = SearchQuery(text=q, k=k, mode=mode, filter=parse_filter(filter), documents=documents, explain=explain)
+    query = SearchQuery(
+        text=q,
+        k=k,
+        mode=mode,
+        filter=parse_filter(filter),
+        documents=documents,
+        explain=explain,
+        namespaces=namespaces,
+    )
     return await _search(request, collection, query)
 
 
@@ -69,6 +78,7 @@ async def search(request: ApiRequest, data: JSONBody[SearchRequest]) -> Response
         filter=data.filter,
         documents=data.documents,
         explain=data.explain,
+        namespaces=data.namespaces,
     )
     return await _search(request, data.collection, query)
 
@@ -85,7 +95,14 @@ async def more_like(request: ApiRequest, name: FromPath[str], data: JSONBody[Mor
     return await _answer(
         request,
         lambda house, deadline: house.search.more_like(
-            name, data.document_id, k=data.k, filter=data.filter, documents=data.documents, deadline=deadline
+            name,
+            data.document_id,
+            k=data.k,
+            filter=data.filter,
+            documents=data.documents,
+            namespace=data.namespace,
+            namespaces=data.namespaces,
+            deadline=deadline,
         ),
     )
 
@@ -102,7 +119,14 @@ async def recommend(request: ApiRequest, name: FromPath[str], data: JSONBody[Rec
     return await _answer(
         request,
         lambda house, deadline: house.search.recommend(
-            name, liked=data.liked, disliked=data.disliked, k=data.k, filter=data.filter, deadline=deadline
+            name,
+            liked=data.liked,
+            disliked=data.disliked,
+            k=data.k,
+            filter=data.filter,
+            namespace=data.namespace,
+            namespaces=data.namespaces,
+            deadline=deadline,
         ),
     )
 
@@ -118,12 +142,13 @@ async def near_duplicates(
     name: FromPath[str],
     threshold: Annotated[float, QueryParameter(description="Smallest cosine.")] = 0.95,
     limit: Annotated[int, QueryParameter(description="Most pairs.")] = 1000,
+    namespaces: InNamespaces = None,
 ) -> Pairs:
     """Pairs at or over the threshold, most alike first."""
     pairs: list[SimilarPair] = await bulk(
         request,
         lambda house, deadline: house.search.near_duplicates(
-            name, threshold=threshold, limit=limit, deadline=deadline
+            name, threshold=threshold, limit=limit, namespaces=namespaces, deadline=deadline
         ),
     )
     return Pairs(pairs=pairs)

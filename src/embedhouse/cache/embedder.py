@@ -9,6 +9,7 @@ import numpy as np
 
 from embedhouse.cache.filling import Filling, Request
 from embedhouse.cache.single_flight import flights_over
+from embedhouse.domain.binding import cache_salt
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.documents import check_text
 from embedhouse.domain.embeddings import Embeddings, TokenEmbeddings
@@ -19,9 +20,11 @@ from embedhouse.ports import Embedder, Meter, Tokenizer, VectorCache
 __all__ = ["CachedEmbedder", "text_sha256"]
 
 
-def text_sha256(space: Space, role: Role, text: str) -> bytes:
-    """SHA-256 of the exact bytes that are embedded: the prompt is part of them."""
-    return hashlib.sha256((space.prompt(role) + text).encode()).digest()
+def text_sha256(space: Space, role: Role, text: str, salt: str = "") -> bytes:
+    """SHA-256 of the exact bytes that are embedded: the prompt is part of them. Under another salt (see
+    domain.binding.salt_of) the same text is another one: no text has a NUL, so none is hashed like a salted one."""
+    exact = space.prompt(role) + text
+    return hashlib.sha256((f"\0{salt}\0{exact}" if salt else exact).encode()).digest()
 
 
 class CachedEmbedder:
@@ -81,8 +84,9 @@ class CachedEmbedder:
         first: dict[bytes, int] = {}
         rows: dict[bytes, int] = {}
         place: list[int] = []
+        salt = cache_salt()
         for number, text in enumerate(texts):
-            key = text_sha256(self.space, role, text)
+            key = text_sha256(self.space, role, text, salt)
             first.setdefault(key, number)
             place.append(rows.setdefault(key, len(rows)))
         return first, place

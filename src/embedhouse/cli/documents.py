@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from embedhouse.cli.command import command
-from embedhouse.cli.options import Collection, FilterJson
+from embedhouse.cli.options import Collection, FilterJson, Namespace, Namespaces
 from embedhouse.cli.shell import Shell, parse_filter, parse_metadata
 from embedhouse.domain.errors import InvalidInput
+from embedhouse.domain.namespaces import DEFAULT_NAMESPACE
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,10 +24,10 @@ DocumentId = Annotated[str, typer.Argument(metavar="ID", help="The document's id
 
 @app.command()
 @command
-def get(shell: Shell, collection: Collection, id: DocumentId) -> None:
+def get(shell: Shell, collection: Collection, id: DocumentId, namespace: Namespace = None) -> None:
     """Show one document with its text."""
     with shell.house() as house:
-        view = house.documents.get(collection, id)
+        view = house.documents.get(collection, id, namespace=namespace)
     shell.show(view, lambda console: _render(console, view))
 
 
@@ -39,11 +40,17 @@ def list_(
     limit: Annotated[int, typer.Option("--limit", metavar="N", help="How many.")] = 100,
     after: Annotated[str, typer.Option("--after", metavar="ID", help="Begin after this id.")] = "",
     text: Annotated[bool, typer.Option("--text", help="Give the texts too (with --json).")] = False,
+    namespace: Namespaces = None,
 ) -> None:
-    """List documents in the order of their ids."""
+    """List documents in the order of their namespaces and ids."""
     with shell.house() as house:
         page = house.documents.list(
-            collection, filter=parse_filter(filter_json), limit=limit, after=after, with_text=text
+            collection,
+            filter=parse_filter(filter_json),
+            limit=limit,
+            after=after,
+            with_text=text,
+            namespaces=namespace,
         )
     shell.show(page, lambda console: _render_page(console, page))
 
@@ -55,12 +62,15 @@ def delete(
     collection: Collection,
     ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Ids of documents.")] = None,
     filter_json: FilterJson = None,
+    namespace: Namespace = None,
 ) -> None:
     """Delete documents by id, or all that a filter matches."""
     if bool(ids) == (filter_json is not None):
         raise InvalidInput(reason="Name the documents to delete by their ids, or by --filter: one of the two.")
     with shell.house() as house:
-        count = house.documents.delete(collection, ids=ids or None, filter=parse_filter(filter_json))
+        count = house.documents.delete(
+            collection, ids=ids or None, filter=parse_filter(filter_json), namespace=namespace
+        )
     shell.show({"deleted": count}, lambda console: console.print(f"{count:,} documents deleted."))
 
 
@@ -74,11 +84,13 @@ def update(
         str, typer.Argument(metavar="JSON", help='Metadata, as {"year": 2024}. null deletes a key.')
     ],
     replace: Annotated[bool, typer.Option("--replace", help="Drop all other metadata.")] = False,
+    namespace: Namespace = None,
 ) -> None:
     """Change a document's metadata. Nothing is embedded again."""
     with shell.house() as house:
-        house.documents.update_metadata(collection, id, parse_metadata(metadata), replace=replace)
-        view = house.documents.get(collection, id)
+        new = parse_metadata(metadata)
+        house.documents.update_metadata(collection, id, new, replace=replace, namespace=namespace)
+        view = house.documents.get(collection, id, namespace=namespace)
     shell.show(view, lambda console: _render(console, view))
 
 
@@ -90,10 +102,11 @@ def similar(
     id: DocumentId,
     k: Annotated[int, typer.Option("-k", metavar="N", help="How many.")] = 10,
     filter_json: FilterJson = None,
+    namespace: Namespaces = None,
 ) -> None:
     """Find documents like one that is there."""
     with shell.house() as house:
-        result = house.search.more_like(collection, id, k=k, filter=parse_filter(filter_json))
+        result = house.search.more_like(collection, id, k=k, filter=parse_filter(filter_json), namespaces=namespace)
     from embedhouse.cli import render
 
     shell.show(result, lambda console: render.search_result(console, result))
@@ -110,11 +123,17 @@ def recommend(
     ] = None,
     k: Annotated[int, typer.Option("-k", metavar="N", help="How many.")] = 10,
     filter_json: FilterJson = None,
+    namespace: Namespaces = None,
 ) -> None:
     """Find documents near those you liked and far from those you did not."""
     with shell.house() as house:
         result = house.search.recommend(
-            collection, liked=liked, disliked=disliked or [], k=k, filter=parse_filter(filter_json)
+            collection,
+            liked=liked,
+            disliked=disliked or [],
+            k=k,
+            filter=parse_filter(filter_json),
+            namespaces=namespace,
         )
     from embedhouse.cli import render
 
@@ -128,14 +147,21 @@ def duplicates(
     collection: Collection,
     threshold: Annotated[float, typer.Option("--threshold", metavar="X", help="Least cosine of a pair.")] = 0.95,
     limit: Annotated[int, typer.Option("--limit", metavar="N", help="How many pairs at most.")] = 1000,
+    namespace: Namespaces = None,
 ) -> None:
     """Find pairs of documents that say nearly the same."""
     from embedhouse.cli import render
 
     with shell.house() as house:
-        found = house.search.near_duplicates(collection, threshold=threshold, limit=limit)
-    rows = [(pair.a, pair.b, f"{pair.score:.4f}") for pair in found]
+        found = house.search.near_duplicates(collection, threshold=threshold, limit=limit, namespaces=namespace)
+    rows = [
+        (_named(pair.a_namespace, pair.a), _named(pair.b_namespace, pair.b), f"{pair.score:.4f}") for pair in found
+    ]
     shell.show({"pairs": found}, lambda console: render.table(console, ["a", "b", "cosine"], rows, right="cosine"))
+
+
+def _named(namespace: str, id: str) -> str:
+    return id if namespace == DEFAULT_NAMESPACE else f"{namespace}: {id}"
 
 
 def _render(console: Console, view: DocumentView) -> None:
@@ -143,7 +169,12 @@ def _render(console: Console, view: DocumentView) -> None:
 
     from embedhouse.cli import render
 
-    shown = {"id": view.id, "title": view.title, "source": view.source, "chunks": view.chunks}
+    shown = {
+        "id": _named(view.namespace, view.id),
+        "title": view.title,
+        "source": view.source,
+        "chunks": view.chunks,
+    }
     shown |= {"updated": view.updated_at, "metadata": json.dumps(view.metadata, ensure_ascii=False)}
     render.pairs(console, shown)
     if view.text:
@@ -154,7 +185,7 @@ def _render(console: Console, view: DocumentView) -> None:
 def _render_page(console: Console, page: DocumentPage) -> None:
     from embedhouse.cli import render
 
-    rows = [(view.id, view.title, view.chunks, view.updated_at) for view in page.documents]
+    rows = [(_named(view.namespace, view.id), view.title, view.chunks, view.updated_at) for view in page.documents]
     render.table(console, ["id", "title", "chunks", "updated"], rows, right="chunks")
     if page.next is not None:
         console.print(f"More: --after {page.next!r}", style="dim")

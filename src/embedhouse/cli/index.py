@@ -14,6 +14,7 @@ from embedhouse.cli.shell import Shell
 from embedhouse.domain.collections import ChunkerName, ChunkingSettings, CollectionOptions
 from embedhouse.domain.error_status import status_of
 from embedhouse.domain.errors import UnreadableSource
+from embedhouse.domain.namespaces import DEFAULT_NAMESPACE
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -61,6 +62,9 @@ DryRun = Annotated[
     bool,
     typer.Option("--dry-run", help="Say what would be done, what it costs and how long it takes, and do nothing."),
 ]
+IntoNamespace = Annotated[
+    str, typer.Option("--namespace", metavar="N", help="Put all documents into this namespace.")
+]
 Paths = Annotated[list[Path], typer.Argument(metavar="PATH", help="Files and folders.")]
 
 
@@ -86,6 +90,7 @@ def index(
     with_context: WithContext = None,
     prune: Prune = False,
     dry_run: DryRun = False,
+    namespace: IntoNamespace = DEFAULT_NAMESPACE,
 ) -> None:
     """Read files and folders into a collection, and make it if need be.
 
@@ -114,11 +119,21 @@ def index(
     )
     with shell.house() as house, shell.progress() as progress:
         if dry_run:
-            plan = house.plan_index(collection, paths, read=read, create=options, prune=prune, progress=progress)
+            plan = house.plan_index(
+                collection,
+                paths,
+                read=read,
+                create=options,
+                prune=prune,
+                namespace=namespace,
+                progress=progress,
+            )
             shell.show(plan, lambda console: _render_plan(console, plan))
             note_failures(shell, plan.failures)
             return
-        report = house.index(collection, paths, read=read, create=options, prune=prune, progress=progress)
+        report = house.index(
+            collection, paths, read=read, create=options, prune=prune, namespace=namespace, progress=progress
+        )
     shell.show(report, lambda console: render_report(console, report))
     note_failures(shell, report.write.failures)
     if report.write.failures and not report.documents:

@@ -16,7 +16,16 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="Who uses the key: a p
 
 @app.command()
 @command
-def create(shell: Shell, name: Name) -> None:
+def create(
+    shell: Shell,
+    name: Name,
+    namespace: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--namespace", metavar="N", help="Bind the key to this namespace, and nothing else; may be repeated."
+        ),
+    ] = None,
+) -> None:
     """Make a key. It is shown once: only its hash is kept.
 
     Once there is a key, the server asks for one, on this machine too. Commands that go through a running server
@@ -25,7 +34,7 @@ def create(shell: Shell, name: Name) -> None:
     from embedhouse.wiring.keys import open_keys
 
     with open_keys(shell.settings) as keys:
-        made = keys.create(name)
+        made = keys.create(name, namespace)
     shell.show(made, lambda console: console.print(made.key, soft_wrap=True))
     if not shell.as_json:
         shell.note(f"This is the key of {name}. Keep it now: it is not shown again.")
@@ -40,8 +49,9 @@ def list_(shell: Shell) -> None:
 
     with open_keys(shell.settings) as keys:
         found = keys.list()
-    rows = [(key.name, f"{key.hint}...", key.created_at) for key in found]
-    shell.show({"keys": found}, lambda console: render.table(console, ["name", "key", "created"], rows))
+    rows = [(key.name, f"{key.hint}...", ", ".join(key.namespaces or ["all"]), key.created_at) for key in found]
+    columns = ["name", "key", "namespaces", "created"]
+    shell.show({"keys": found}, lambda console: render.table(console, columns, rows))
 
 
 @app.command()

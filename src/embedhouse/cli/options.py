@@ -18,6 +18,8 @@ __all__ = [
     "LexicalWeight",
     "ModeChoice",
     "ModelName",
+    "Namespace",
+    "Namespaces",
     "PrecisionName",
     "QueryPrompt",
     "RoleChoice",
@@ -27,6 +29,14 @@ __all__ = [
 ]
 
 Collection = Annotated[str, typer.Argument(metavar="COLLECTION", help="The collection's name.")]
+Namespace = Annotated[
+    str | None,
+    typer.Option("--namespace", metavar="N", help="The document's namespace. [default: the key's, or default]"),
+]
+Namespaces = Annotated[
+    list[str] | None,
+    typer.Option("--namespace", metavar="N", help="Only documents of this namespace; may be repeated."),
+]
 ModelName = Annotated[
     str | None, typer.Option("--model", metavar="M", help="A model's name on the hub, or a folder with its files.")
 ]

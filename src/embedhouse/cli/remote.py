@@ -23,6 +23,7 @@ from embedhouse.domain.backups import BackupReport
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.exports import ExportReport
 from embedhouse.domain.hits import FusionSettings, Mode
+from embedhouse.domain.namespaces import DEFAULT_NAMESPACE
 from embedhouse.domain.reports import HouseStatus, IndexPlan, IndexReport
 from embedhouse.domain.syncing import SyncReport
 from embedhouse.domain.verification import VerifyReport
@@ -65,10 +66,11 @@ class RemoteHouse:
         read: object = None,
         create: object = None,
         prune: bool = False,
+        namespace: str = DEFAULT_NAMESPACE,
         progress: OnProgress | None = None,
     ) -> IndexReport:
         """As `House.index`: the server runs on this machine and reads the files itself."""
-        body = _index_body(paths, read, create, prune)
+        body = _index_body(paths, read, create, prune) | {"namespace": namespace}
         return self._wire.follow(path("collections", collection, "index"), body, IndexReport, progress)
 
     def plan_index(
@@ -79,10 +81,11 @@ class RemoteHouse:
         read: object = None,
         create: object = None,
         prune: bool = False,
+        namespace: str = DEFAULT_NAMESPACE,
         progress: OnProgress | None = None,
     ) -> IndexPlan:
         """As `House.plan_index`: the server reads the files itself."""
-        body = _index_body(paths, read, create, prune)
+        body = _index_body(paths, read, create, prune) | {"namespace": namespace}
         return self._wire.follow(path("collections", collection, "index-plan"), body, IndexPlan, progress)
 
     def export(

@@ -11,6 +11,7 @@ from embedhouse.cli.wire import Wire, path
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.documents import Document, Metadata
 from embedhouse.domain.hits import SearchQuery, SearchResult
+from embedhouse.domain.namespaces import Namespaces
 from embedhouse.domain.reports import (
     CollectionInfo,
     DocumentPage,
@@ -86,27 +87,49 @@ class RemoteDocuments:
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
 
-    def upsert(self, collection: str, documents: Sequence[Document], *, wait: Wait = "indexed") -> WriteReport:
+    def upsert(
+        self,
+        collection: str,
+        documents: Sequence[Document],
+        *,
+        wait: Wait = "indexed",
+        namespace: str | None = None,
+    ) -> WriteReport:
         """Add or replace documents."""
-        body = {"documents": documents, "wait": wait}
+        body = _given(documents=documents, wait=wait, namespace=namespace)
         return self._wire.call("POST", path("collections", collection, "documents"), WriteReport, body=body)
 
-    def update_metadata(self, collection: str, id: str, metadata: Metadata, *, replace: bool = False) -> None:
+    def update_metadata(
+        self,
+        collection: str,
+        id: str,
+        metadata: Metadata,
+        *,
+        replace: bool = False,
+        namespace: str | None = None,
+    ) -> None:
         """Change metadata without embedding anything."""
         body = {"metadata": metadata, "replace": replace}
-        self._wire.call("PATCH", path("collections", collection, "documents", id), object, body=body)
+        route = path("collections", collection, "documents", id)
+        self._wire.call("PATCH", route, object, body=body, query={"namespace": namespace})
 
     def delete(
-        self, collection: str, *, ids: Sequence[str] | None = None, filter: dict[str, Any] | None = None
+        self,
+        collection: str,
+        *,
+        ids: Sequence[str] | None = None,
+        filter: dict[str, Any] | None = None,
+        namespace: str | None = None,
     ) -> int:
         """Delete by ids, or by filter; the number of documents that went."""
-        body = _given(ids=ids, filter=filter)
+        body = _given(ids=ids, filter=filter, namespace=namespace)
         route = path("collections", collection, "delete-documents")
         return self._wire.call("POST", route, dict[str, int], body=body)["deleted"]
 
-    def get(self, collection: str, id: str) -> DocumentView:
+    def get(self, collection: str, id: str, *, namespace: str | None = None) -> DocumentView:
         """One document with its text."""
-        return self._wire.call("GET", path("collections", collection, "documents", id), DocumentView)
+        route = path("collections", collection, "documents", id)
+        return self._wire.call("GET", route, DocumentView, query={"namespace": namespace})
 
     def list(
         self,
@@ -116,17 +139,27 @@ class RemoteDocuments:
         limit: int = 100,
         after: str = "",
         with_text: bool = False,
+        namespaces: Namespaces = None,
     ) -> DocumentPage:
-        """A page of documents in id order."""
-        query = {"limit": limit, "after": after or None, "text": str(with_text).lower()}
+        """A page of documents by namespace and id."""
+        query: dict[str, object] = {"limit": limit, "after": after or None, "text": str(with_text).lower()}
+        query["namespace"] = namespaces
         if filter is not None:
             query["filter"] = msgspec.json.encode(filter).decode()
         return self._wire.call("GET", path("collections", collection, "documents"), DocumentPage, query=query)
 
-    def vector(self, collection: str, id: str, *, kind: Literal["mean", "centroid"] = "mean") -> _Vector:
+    def vector(
+        self,
+        collection: str,
+        id: str,
+        *,
+        kind: Literal["mean", "centroid"] = "mean",
+        namespace: str | None = None,
+    ) -> _Vector:
         """The document's own vector."""
         route = path("collections", collection, "vectors", id)
-        return self._wire.call("GET", route, dict[str, _Vector], query={"kind": kind})["vector"]
+        query = {"kind": kind, "namespace": namespace}
+        return self._wire.call("GET", route, dict[str, _Vector], query=query)["vector"]
 
 
 class RemoteSearch:
@@ -151,9 +184,12 @@ class RemoteSearch:
         k: int = 10,
         filter: dict[str, Any] | None = None,
         documents: bool = True,
+        namespace: str | None = None,
+        namespaces: Namespaces = None,
     ) -> SearchResult:
         """Documents like one that is there."""
         body = _given(document_id=document_id, k=k, filter=filter, documents=documents)
+        body |= _given(namespace=namespace, namespaces=namespaces)
         return self._wire.call("POST", path("collections", collection, "more-like"), SearchResult, body=body)
 
     def recommend(
@@ -164,14 +200,19 @@ class RemoteSearch:
         disliked: Sequence[str] = (),
         k: int = 10,
         filter: dict[str, Any] | None = None,
+        namespace: str | None = None,
+        namespaces: Namespaces = None,
     ) -> SearchResult:
         """Documents near the liked ones and far from the disliked ones."""
         body = _given(liked=liked, disliked=disliked, k=k, filter=filter)
+        body |= _given(namespace=namespace, namespaces=namespaces)
         return self._wire.call("POST", path("collections", collection, "recommend"), SearchResult, body=body)
 
-    def near_duplicates(self, collection: str, *, threshold: float = 0.95, limit: int = 1000) -> list[SimilarPair]:
+    def near_duplicates(
+        self, collection: str, *, threshold: float = 0.95, limit: int = 1000, namespaces: Namespaces = None
+    ) -> list[SimilarPair]:
         """Pairs of documents that say nearly the same."""
-        query = {"threshold": threshold, "limit": limit}
+        query = {"threshold": threshold, "limit": limit, "namespace": namespaces}
         route = path("collections", collection, "near-duplicates")
         return self._wire.call("GET", route, dict[str, list[SimilarPair]], query=query)["pairs"]
 

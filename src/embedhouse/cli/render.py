@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from embedhouse.domain.hits import Explanation, Hit, SearchResult, SideScore
+from embedhouse.domain.namespaces import DEFAULT_NAMESPACE
 
 __all__ = ["pairs", "search_result", "snippet", "table"]
 
@@ -66,7 +67,8 @@ def search_result(console: Console, result: SearchResult) -> None:
 def _hit(console: Console, place: int, hit: Hit) -> None:
     name = hit.title or hit.document_id
     console.print(Text.assemble((f"{place:>2}. ", "bold"), (name, "bold cyan"), (f"  {hit.score:.3f}", "green")))
-    where = " · ".join([_near(hit.source) or hit.document_id, " › ".join(hit.headings)]).removesuffix(" · ")
+    named = [] if hit.namespace == DEFAULT_NAMESPACE else [hit.namespace]
+    where = " · ".join([*named, _near(hit.source) or hit.document_id, " › ".join(hit.headings)]).removesuffix(" · ")
     console.print(Text(_INDENT + where, style="dim"))
     text = snippet(hit)
     for line in text.wrap(console, max(20, console.width - len(_INDENT))):

@@ -14,6 +14,7 @@ from embedhouse.cli.options import (
     FusionKind,
     LexicalWeight,
     ModeChoice,
+    Namespaces,
     RrfK,
     fusion_settings,
 )
@@ -37,6 +38,7 @@ def search(
     dense_weight: DenseWeight = None,
     lexical_weight: LexicalWeight = None,
     rrf_k: RrfK = 60,
+    namespace: Namespaces = None,
 ) -> None:
     """Search a collection by meaning and by words."""
     asked = SearchQuery(
@@ -47,6 +49,7 @@ def search(
         documents=documents,
         explain=explain,
         fusion=fusion_settings(fusion, dense_weight, lexical_weight, rrf_k),
+        namespaces=namespace,
     )
     with shell.house() as house:
         result = house.search(collection, asked)

@@ -75,6 +75,7 @@ KafkaOptionEnv = Annotated[
 ]
 Include = Annotated[_Texts, _option("--include", "GLOB", "Only these files, as in .gitignore.")]
 Exclude = Annotated[_Texts, _option("--exclude", "GLOB", "Not these files, as in .gitignore.")]
+InNamespace = Annotated[_Text, _option("--namespace", "N", "The namespace of its documents. [default: default]")]
 NoCheck = Annotated[bool, typer.Option("--no-check", help="Do not look whether it can be read.")]
 
 
@@ -106,6 +107,7 @@ def add(
     option_env: KafkaOptionEnv = None,
     include: Include = None,
     exclude: Exclude = None,
+    namespace: InNamespace = None,
     no_check: NoCheck = False,
 ) -> None:
     """Bind a collection, made if need be, to a folder, a SQL table or query, or a topic.
@@ -150,7 +152,7 @@ def add(
             compare_keys=compare_keys,
             shape=_given(**shape),
         )
-    settings = _settings(given)
+    settings = _settings(given | _given(namespace=namespace))
     with shell.house() as house:
         info = house.sources.bind(collection, settings, name=name, check=not no_check)
     shell.show(

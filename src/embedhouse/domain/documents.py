@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from embedhouse.domain.errors import InvalidText, TooLarge
+from embedhouse.domain.namespaces import DEFAULT_NAMESPACE, Place
 
 __all__ = [
     "Chunk",
@@ -65,13 +66,20 @@ def embedded_text(context: str, text: str) -> str:
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True):
-    """What a user puts in. `source` says where it came from: a path, a URL, a table."""
+    """What a user puts in. `source` says where it came from: a path, a URL, a table. `namespace` is empty where
+    none is named: then it is that of the caller, or `default`."""
 
     id: str
     text: str
     title: str = ""
     metadata: Metadata = {}
     source: str = ""
+    namespace: str = ""
+
+    @property
+    def place(self) -> Place:
+        """Its namespace and id."""
+        return self.namespace or DEFAULT_NAMESPACE, self.id
 
     @property
     def content_hash(self) -> bytes:
@@ -123,3 +131,9 @@ class StoredChunk(msgspec.Struct, frozen=True, kw_only=True):
     title: str
     source: str
     metadata: Metadata
+    namespace: str = DEFAULT_NAMESPACE
+
+    @property
+    def place(self) -> Place:
+        """The document's namespace and id."""
+        return self.namespace, self.chunk.document_id

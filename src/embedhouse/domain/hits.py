@@ -7,6 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from embedhouse.domain.documents import Metadata
+from embedhouse.domain.namespaces import DEFAULT_NAMESPACE
 
 __all__ = ["Explanation", "FusionName", "FusionSettings", "Hit", "Mode", "SearchQuery", "SearchResult", "SideScore"]
 
@@ -29,7 +30,8 @@ class FusionSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SearchQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """One search. `filter` is in the Mongo form; `documents` asks for whole documents, best chunk each."""
+    """One search. `filter` is in the Mongo form; `documents` asks for whole documents, best chunk each.
+    `namespaces`: those that are searched; None: all that the caller may see."""
 
     text: str
     k: int = 10
@@ -38,6 +40,7 @@ class SearchQuery(msgspec.Struct, frozen=True, kw_only=True):
     filter: dict[str, Any] | None = None
     documents: bool = False
     explain: bool = False
+    namespaces: list[str] | None = None
 
 
 class SideScore(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,12 +78,14 @@ class Hit(msgspec.Struct, frozen=True, kw_only=True):
     headings: tuple[str, ...] = ()
     highlights: list[tuple[int, int]] = []
     explain: Explanation | None = None
+    namespace: str = DEFAULT_NAMESPACE
 
 
 class SearchResult(msgspec.Struct, frozen=True, kw_only=True):
     """Hits, best first. `timings_ms` holds each stage: tokenise, embed, dense, lexical, fuse, read.
 
-    `generation`: the one that answered. `degraded` is empty, or says why a hybrid search was answered by words alone; `mode` is then "lexical".
+    `generation`: the one that answered. `degraded` is empty, or says why a hybrid search was answered by words
+    alone; `mode` is then "lexical".
     """
 
     hits: list[Hit]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Annotated, Literal
@@ -109,11 +109,15 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Attribution(msgspec.Struct, frozen=True, kw_only=True):
-    """On whose account work is done. `caller` is the name of an API key; empty in Python and the shell."""
+    """On whose account work is done. `caller` is the name of an API key; empty in Python and the shell.
+
+    `namespaces`: all that the caller may see and change, see domain.binding; None: everything.
+    """
 
     caller: str = ""
     collection: str = ""
     request_id: str = ""
+    namespaces: tuple[str, ...] | None = None
 
 
 _NOBODY = Attribution()
@@ -127,20 +131,30 @@ def attribution() -> Attribution:
 
 
 @contextmanager
-def attributed(*, caller: str = "", collection: str = "", request_id: str = "") -> Iterator[None]:
-    """Work in the body on this account; what is empty stays as it was."""
+def attributed(
+    *, caller: str = "", collection: str = "", request_id: str = "", namespaces: Sequence[str] | None = None
+) -> Iterator[None]:
+    """Work in the body on this account; what is empty stays as it was. `namespaces` binds the body to these, and
+    can only narrow a binding that is there."""
     before = _current.get()
     token = _current.set(
         Attribution(
             caller=caller or before.caller,
             collection=collection or before.collection,
             request_id=request_id or before.request_id,
+            namespaces=_narrowed(before.namespaces, namespaces),
         )
     )
     try:
         yield
     finally:
         _current.reset(token)
+
+
+def _narrowed(before: tuple[str, ...] | None, to: Sequence[str] | None) -> tuple[str, ...] | None:
+    if to is None:
+        return before
+    return tuple(dict.fromkeys(name for name in to if before is None or name in before))
 
 
 def new_request_id() -> str:

@@ -8,6 +8,7 @@ import msgspec
 
 from embedhouse.domain.collections import ChunkingSettings, GenerationState, LexicalSettings
 from embedhouse.domain.documents import Metadata
+from embedhouse.domain.namespaces import DEFAULT_NAMESPACE
 from embedhouse.domain.spaces import Role
 from embedhouse.domain.spending import BudgetUse
 from embedhouse.domain.stores import EMBEDDED
@@ -138,10 +139,11 @@ class DocumentView(msgspec.Struct, frozen=True, kw_only=True):
     content_hash: str
     chunks: int
     updated_at: str
+    namespace: str = DEFAULT_NAMESPACE
 
 
 class DocumentPage(msgspec.Struct, frozen=True, kw_only=True):
-    """Documents in id order. `next` goes into the next call's `after`; None at the end."""
+    """Documents by namespace and id. `next` goes into the next call's `after`; None at the end."""
 
     documents: list[DocumentView]
     next: str | None
@@ -178,11 +180,13 @@ class Embedded(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SimilarPair(msgspec.Struct, frozen=True, kw_only=True):
-    """Two documents of one collection that say nearly the same; `a` < `b`."""
+    """Two documents of one collection that say nearly the same; `a` <= `b`, the same only in two namespaces."""
 
     a: str
     b: str
     score: float
+    a_namespace: str = DEFAULT_NAMESPACE
+    b_namespace: str = DEFAULT_NAMESPACE
 
 
 class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):

@@ -62,11 +62,13 @@ class UsageReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ApiKeyInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A named API key. `hint` is its first characters; the key itself is not kept."""
+    """A named API key. `hint` is its first characters; the key itself is not kept. `namespaces`: those that it is
+    bound to; None: it may see everything."""
 
     name: str
     hint: str
     created_at: str
+    namespaces: list[str] | None = None
 
 
 class NewApiKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,6 +76,7 @@ class NewApiKey(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     key: str
+    namespaces: list[str] | None = None
 
     def __repr__(self) -> str:
         return f"NewApiKey(name={self.name!r})"

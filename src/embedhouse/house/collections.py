@@ -10,6 +10,7 @@ from typing import Unpack, get_args
 import msgspec
 
 from embedhouse.chunking.context import fit_to_window
+from embedhouse.domain.binding import check_unbound
 from embedhouse.domain.collections import (
     ChunkingSettings,
     Collection,
@@ -27,7 +28,7 @@ from embedhouse.domain.errors import (
     SpaceMismatch,
     UnknownCollection,
 )
-from embedhouse.domain.models import ModelChoice, attributed
+from embedhouse.domain.models import ModelChoice, attributed, attribution
 from embedhouse.domain.reports import CollectionInfo, Progress
 from embedhouse.domain.spaces import Role
 from embedhouse.house.shelf import Shelf
@@ -75,11 +76,12 @@ class Collections:
         return self.get(name)
 
     def get(self, name: str, *, deadline: Deadline | None = None) -> CollectionInfo:
-        """One collection as it is now. Errors: UnknownCollection."""
+        """One collection as it is now; a caller that is bound to namespaces sees counts of these alone. Errors:
+        UnknownCollection."""
         with self._database.read() as ledger:
             collection = collections.collection_named(ledger, name)
             generation = collections.live_generation(ledger, collection.id)
-            counts = collections.counts(ledger, collection.id, generation.id)
+            counts = collections.counts(ledger, collection.id, generation.id, attribution().namespaces)
         return _info(collection, generation, counts)
 
     def list(self, *, deadline: Deadline | None = None) -> list[CollectionInfo]:
@@ -90,6 +92,7 @@ class Collections:
 
     def delete(self, name: str, *, deadline: Deadline | None = None) -> None:
         """Delete a collection with its documents and index. Errors: UnknownCollection."""
+        check_unbound("Deleting a collection")
         opened = self._shelf.get(name)
         names = {served.opened.generation.id: served.opened.current_name() for served in opened.served}
         with self._database.write() as ledger:
@@ -106,13 +109,19 @@ class Collections:
         progress: Callable[[Progress], None] | None = None,
         deadline: Deadline | None = None,
     ) -> None:
-        """Build the collection's index anew beside the one that answers, in a child process, and swap it in."""
+        """Build the collection's index anew beside the one that answers, in a child process, and swap it in.
+
+        Errors: UnknownCollection; Conflict where another process is at it.
+        """
+        check_unbound("Compacting a collection")
         opened = self._shelf.get(name)
         tell = progress or (lambda _: None)
         for served in opened.served:
             tell(Progress(stage="compact", done=0, total=None, unit="indexes"))
             with attributed(collection=name):
-                compact(served.opened, served.indexer, deadline or Deadline.never())
+                done = compact(served.opened, served.indexer, deadline or Deadline.never())
+            if not done:
+                raise Conflict(reason=f"Another process is compacting collection {name!r}. Wait until it is done.")
             tell(Progress(stage="compact", done=1, total=1, unit="indexes"))
 
     def draft(self, name: str, options: CollectionOptions) -> Sequence[OpenGeneration]:
@@ -128,6 +137,7 @@ class Collections:
         return self._shelf.get(name).now_written()[1]
 
     def _create(self, name: str, options: CollectionOptions) -> CollectionInfo:
+        check_unbound("Making a collection")
         choice = self._choice(name, options)
         embedder = self._shelf.parts.open_embedder(choice)
         first = self._first_generation(choice, embedder, options)

@@ -9,12 +9,14 @@ import msgspec
 import numpy as np
 
 from embedhouse.chunking.document_vectors import centroid_of_largest_cluster, mean_vector
+from embedhouse.domain.binding import one_namespace, visible_namespaces
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.documents import Document, Metadata, check_length
 from embedhouse.domain.embeddings import Vectors
 from embedhouse.domain.errors import InvalidInput, TooLarge, UnknownDocument
 from embedhouse.domain.filters import Filter, matches, parse_filter
 from embedhouse.domain.models import attributed
+from embedhouse.domain.namespaces import Namespaces, Place, place_name, place_of
 from embedhouse.domain.reports import DocumentPage, DocumentView, Failure, Wait, WriteReport
 from embedhouse.house.collections import iso_time
 from embedhouse.house.shelf import Shelf
@@ -46,13 +48,17 @@ class Documents:
         batch: Sequence[Document],
         *,
         wait: Wait = "indexed",
+        namespace: str | None = None,
         deadline: Deadline | None = None,
     ) -> WriteReport:
-        """Add or replace documents by id. Once it returns nothing of it can be lost; with `wait` "indexed" it is
-        found by searches too. Bad documents are `failures` of the report. Errors: UnknownCollection, DuplicateId.
+        """Add or replace documents by namespace and id. Once it returns nothing of it can be lost; with `wait`
+        "indexed" it is found by searches too. Bad documents are `failures` of the report. `namespace`: of those
+        that name none; without it the caller's, or `default`.
+
+        Errors: UnknownCollection, DuplicateId; Forbidden for a namespace that is not the caller's.
         """
         opened = self._shelf.get(collection)
-        fitting, too_long = self._fitting(batch)
+        fitting, too_long = self._fitting(_placed(batch, namespace))
         report, logged = opened.writer.upsert(fitting)
         report = msgspec.structs.replace(report, failures=[*too_long, *report.failures])
         within = deadline or Deadline.never()
@@ -69,15 +75,17 @@ class Documents:
         metadata: Metadata,
         *,
         replace: bool = False,
+        namespace: str | None = None,
         deadline: Deadline | None = None,
     ) -> None:
-        """Change a document's metadata without embedding anything: merge (None deletes a key), or replace."""
+        """Change a document's metadata without embedding anything: merge (None deletes a key), or replace. Errors:
+        those of `get`, InvalidInput."""
         opened = self._shelf.get(collection)
-        stored = self._stored(opened, id)
+        stored = self._stored(opened, id, namespace)
         if not replace:
             merged = stored.document.metadata | metadata
             metadata = {key: value for key, value in merged.items() if value is not None}
-        logged = opened.writer.set_metadata(stored.pk, id, metadata)
+        logged = opened.writer.set_metadata(stored.pk, stored.document.place, metadata)
         self._finish(opened, logged, deadline or Deadline.never())
 
     def delete(
@@ -86,27 +94,37 @@ class Documents:
         *,
         ids: Sequence[str] | None = None,
         filter: dict[str, Any] | None = None,
+        namespace: str | None = None,
         deadline: Deadline | None = None,
     ) -> int:
-        """Delete documents by id or by filter; how many there were. Unknown ids count as deleted before."""
+        """Delete documents of one namespace (see `get`), by id or by filter; how many there were. Unknown ids count
+        as deleted before."""
         if (ids is None) == (filter is None):
             raise InvalidInput(reason="Say what to delete: either ids or a filter.")
         opened = self._shelf.get(collection)
+        own = one_namespace(namespace)
         deadline = deadline or Deadline.never()
         if ids is not None:
             with self._database.read() as ledger:
-                known = documents.known_documents(ledger, opened.collection.id, list(dict.fromkeys(ids)))
+                places = [(own, document_id) for document_id in dict.fromkeys(ids)]
+                known = documents.known_documents(ledger, opened.collection.id, places)
             pks = [found.pk for found in known.values()]
         else:
             only = parse_filter(filter or {})
-            pks = [stored.pk for stored in self._matching(opened, only, "", deadline)]
-        for logged in opened.writer.delete(pks):
+            pks = [stored.pk for stored in self._matching(opened, only, None, [own], deadline)]
+        for logged in opened.writer.delete(pks, own):
             self._finish(opened, logged, deadline)
         return len(pks)
 
-    def get(self, collection: str, id: str, *, deadline: Deadline | None = None) -> DocumentView:
-        """One document. Errors: UnknownCollection, UnknownDocument."""
-        return _view(self._stored(self._shelf.get(collection), id), with_text=True)
+    def get(
+        self, collection: str, id: str, *, namespace: str | None = None, deadline: Deadline | None = None
+    ) -> DocumentView:
+        """One document, by its id in a namespace: `default`, or the only one of a caller that is bound.
+
+        Errors: UnknownCollection, UnknownDocument; Forbidden for a namespace that is not the caller's, InvalidInput
+        where it has several and names none.
+        """
+        return _view(self._stored(self._shelf.get(collection), id, namespace), with_text=True)
 
     def list(
         self,
@@ -116,17 +134,20 @@ class Documents:
         limit: int = 100,
         after: str = "",
         with_text: bool = False,
+        namespaces: Namespaces = None,
         deadline: Deadline | None = None,
     ) -> DocumentPage:
-        """Documents in id order, `limit` (1 to 1000) at a time. Pass a page's `next` as `after` for the next."""
+        """Documents of these namespaces (None: all that the caller may see), by namespace and id, `limit` (1 to
+        1000) at a time. Pass a page's `next` as `after` for the next: where one namespace is listed it is an id."""
         if not 1 <= limit <= _MAX_LIMIT:
             raise InvalidInput(reason=f"limit is {limit}; ask for 1 to {_MAX_LIMIT} documents a page.")
         opened = self._shelf.get(collection)
         only = None if filter is None else parse_filter(filter)
+        seen = visible_namespaces(namespaces)
         page: list[DocumentView] = []
-        for stored in self._matching(opened, only, after, deadline or Deadline.never()):
+        for stored in self._matching(opened, only, _place_after(after, seen), seen, deadline or Deadline.never()):
             if len(page) == limit:
-                return DocumentPage(documents=page, next=page[-1].id)
+                return DocumentPage(documents=page, next=_next_after(page[-1], seen))
             page.append(_view(stored, with_text=with_text))
         return DocumentPage(documents=page, next=None)
 
@@ -136,11 +157,13 @@ class Documents:
         id: str,
         *,
         kind: Literal["mean", "centroid"] = "mean",
+        namespace: str | None = None,
         deadline: Deadline | None = None,
     ) -> Sequence[float]:
-        """A document's own vector: the mean of its chunks, or the centroid of their largest cluster."""
+        """A document's own vector: the mean of its chunks, or the centroid of their largest cluster. Errors: those
+        of `get`, InvalidInput."""
         opened = self._shelf.get(collection)
-        stored = self._stored(opened, id)
+        stored = self._stored(opened, id, namespace)
 
         def vectors(live: OpenGeneration, index: Index) -> dict[int, Vectors]:
             with self._database.read() as ledger:
@@ -159,7 +182,7 @@ class Documents:
         with self._database.read() as ledger:
             if not changes.pending_count(ledger, generation_id):
                 return []
-            known = documents.known_documents(ledger, opened.collection.id, [document.id for document in batch])
+            known = documents.known_documents(ledger, opened.collection.id, [document.place for document in batch])
             keys = chunks.keys_of(ledger, generation_id, [one.pk for one in known.values()])
             return changes.unseen(ledger, generation_id, keys)
 
@@ -192,26 +215,59 @@ class Documents:
             self._shelf.background.submit(opened, logged)
         return drained
 
-    def _stored(self, opened: OpenCollection, id: str) -> StoredDocument:
+    def _stored(self, opened: OpenCollection, id: str, namespace: str | None) -> StoredDocument:
+        place = one_namespace(namespace), id
         with self._database.read() as ledger:
-            found = documents.documents_by_id(ledger, opened.collection.id, [id])
-        if id not in found:
+            found = documents.documents_by_id(ledger, opened.collection.id, [place])
+        if place not in found:
             raise UnknownDocument(collection=opened.collection.name, id=id)
-        return found[id]
+        return found[place]
 
     def _matching(
-        self, opened: OpenCollection, only: Filter | None, after: str, deadline: Deadline
+        self,
+        opened: OpenCollection,
+        only: Filter | None,
+        after: Place | None,
+        namespaces: Namespaces,
+        deadline: Deadline,
     ) -> Iterator[StoredDocument]:
         while True:
             deadline.check("listing documents")
             with self._database.read() as ledger:
-                page = list(documents.documents_after(ledger, opened.collection.id, after, _PAGE))
+                page = list(documents.documents_after(ledger, opened.collection.id, after, _PAGE, namespaces))
             for stored in page:
                 if only is None or matches(only, stored.document.metadata):
                     yield stored
             if len(page) < _PAGE:
                 return
-            after = page[-1].document.id
+            after = page[-1].document.place
+
+
+def _placed(batch: Sequence[Document], namespace: str | None) -> list[Document]:
+    """The documents, each in its namespace. Errors: Forbidden, InvalidInput."""
+    if namespace is not None:
+        one_namespace(namespace)
+    return [_in_namespace(document, namespace) for document in batch]
+
+
+def _in_namespace(document: Document, namespace: str | None) -> Document:
+    try:
+        return msgspec.structs.replace(document, namespace=one_namespace(document.namespace or namespace))
+    except InvalidInput:
+        if not document.namespace:
+            raise
+        return document  # a bad name is this document's failure, not the batch's
+
+
+def _place_after(after: str, namespaces: Namespaces) -> Place | None:
+    if not after:
+        return None
+    return (namespaces[0], after) if namespaces is not None and len(namespaces) == 1 else place_of(after)
+
+
+def _next_after(last: DocumentView, namespaces: Namespaces) -> str:
+    one = namespaces is not None and len(namespaces) == 1
+    return last.id if one else place_name((last.namespace, last.id))
 
 
 def _view(stored: StoredDocument, *, with_text: bool) -> DocumentView:
@@ -225,4 +281,5 @@ def _view(stored: StoredDocument, *, with_text: bool) -> DocumentView:
         content_hash=stored.content_hash.hex(),
         chunks=stored.chunks,
         updated_at=iso_time(stored.updated_at),
+        namespace=document.namespace,
     )

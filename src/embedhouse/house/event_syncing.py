@@ -10,6 +10,7 @@ from embedhouse.domain.errors import EmbedhouseError
 from embedhouse.domain.reports import Failure, Progress
 from embedhouse.domain.syncing import SourceSync
 from embedhouse.house.row_syncing import SyncParts
+from embedhouse.house.sources import binding_settings
 from embedhouse.house.sync_outcome import note, outcome_of
 from embedhouse.indexing.event_writer import DocumentChange, EventsWritten, EventWriter
 from embedhouse.indexing.indexer import Drained
@@ -35,7 +36,8 @@ class EventSync:
         self._parts = parts
         self._binding = binding
         self._source = source
-        self._writer = EventWriter(parts.database, parts.opened, binding.id)
+        namespace = binding_settings(binding).namespace
+        self._writer = EventWriter(parts.database, parts.opened, binding.id, namespace)
         self._counts: Counter[str] = Counter()
         self._failures: list[Failure] = []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -15,12 +16,14 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
+from embedhouse.domain.backups import BackupReport
+from embedhouse.domain.binding import check_unbound
 from embedhouse.domain.collections import CollectionOptions
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.exports import ExportReport
 from embedhouse.domain.hits import FusionSettings, Mode
 from embedhouse.domain.models import attributed, attribution, new_request_id
-from embedhouse.domain.namespaces import Namespaces
+from embedhouse.domain.namespaces import DEFAULT_NAMESPACE, Namespaces, Place, check_namespace
 from embedhouse.domain.reports import (
     CACHE_COUNTERS,
     CacheStatus,
@@ -36,6 +39,8 @@ from embedhouse.domain.threads import ContextThreads
 from embedhouse.domain.verification import VerifyReport
 from embedhouse.evaluation.scoring import Evaluation
 from embedhouse.exports.target import ExportTarget
+from embedhouse.house.backing_up import back_up
+from embedhouse.house.bound import HouseWide
 from embedhouse.house.collections import Collections
 from embedhouse.house.documents import Documents
 from embedhouse.house.evaluation import Evaluating
@@ -52,6 +57,7 @@ from embedhouse.house.syncing import Syncing
 from embedhouse.house.upgrades import Upgrades
 from embedhouse.house.usage import Usage
 from embedhouse.house.verifying import DeadLetters, Verifying
+from embedhouse.house.working import Worked, Working
 from embedhouse.indexing.compaction import compact, is_due
 from embedhouse.indexing.ingest import Ingest, Ingested
 from embedhouse.indexing.open_collection import OpenCollection
@@ -78,6 +84,12 @@ _SEARCH_THREADS = 8
 
 class House:
     """One folder with its collections. Thread-safe; a context manager; one process holds a folder at a time."""
+
+    keys = HouseWide[ApiKeys]()
+    spaces = HouseWide[Spaces]()
+    sources = HouseWide[Sources]()
+    dead_letters = HouseWide[DeadLetters]()
+    upgrades = HouseWide[Upgrades]()
 
     def __init__(
         self,
@@ -111,6 +123,8 @@ class House:
         )
         self.upgrades = Upgrades(self._shelf, self.search, self._meter.prices)
         self._url: str | None = None
+        self._closing = Deadline.never()
+        self._watch: threading.Thread | None = None
 
     def index(
         self,
@@ -120,14 +134,18 @@ class House:
         read: ReadSettings | None = None,
         create: CollectionOptions | None = None,
         prune: bool = False,
+        namespace: str = DEFAULT_NAMESPACE,
         progress: Callable[[Progress], None] | None = None,
         deadline: Deadline | None = None,
     ) -> IndexReport:
         """Read files and folders into a collection, made if it is not there. What did not change costs nothing;
         what cannot be read is a failure in the report. `prune` deletes documents of these paths that are gone.
+        All is of one `namespace`.
 
         Errors: NotFound (path), InvalidInput, those of the collection, the model and the disk.
         """
+        check_unbound("Indexing files")
+        check_namespace(namespace)
         started = time.perf_counter()
         sources = self._sources(paths, read)
         options = create or CollectionOptions()
@@ -136,8 +154,8 @@ class House:
         with attributed(collection=collection, request_id=attribution().request_id or new_request_id()):
             self.collections.ensure(collection, **msgspec.structs.asdict(options))
             opened = self._shelf.get(collection)
-            done = self._ingest(opened, sources, tell, within)
-            deleted = self._prune(opened, paths, done.ids, within) if prune else 0
+            done = self._ingest(opened, sources, tell, within, namespace)
+            deleted = self._prune(opened, paths, done.places, namespace, within) if prune else 0
             self._compact_if_due(opened, tell, within)
         return self._report(collection, done, deleted, time.perf_counter() - started, sources)
 
@@ -149,17 +167,22 @@ class House:
         read: ReadSettings | None = None,
         create: CollectionOptions | None = None,
         prune: bool = False,
+        namespace: str = DEFAULT_NAMESPACE,
         progress: Callable[[Progress], None] | None = None,
         deadline: Deadline | None = None,
     ) -> IndexPlan:
         """What `index` would do with the same arguments, what it would cost and how long it would take. Texts are
         counted by the model's tokenizer; nothing is embedded, and nothing is written. Errors: those of `index`."""
+        check_unbound("Indexing files")
+        check_namespace(namespace)
         sources = self._sources(paths, read)
         generations = self.collections.draft(collection, create or CollectionOptions())
-        planning = Planning(self._parts.database, self._parts.cache, generations)
+        planning = Planning(self._parts.database, self._parts.cache, generations, namespace)
         planned = planning.run(sources, progress or (lambda _: None), deadline or Deadline.never())
         plan = priced_plan(planned, generations, sources, self._parts.database, self._meter.prices)
-        gone = self._gone(generations[0].collection.id, paths, frozenset(planned.ids)) if prune else []
+        gone = []
+        if prune:
+            gone = self._gone(generations[0].collection.id, paths, frozenset(planned.places), namespace)
         return msgspec.structs.replace(plan, deleted=len(gone))
 
     def export(
@@ -173,9 +196,10 @@ class House:
         deadline: Deadline | None = None,
     ) -> ExportReport:
         """Write documents, chunks and vectors as Parquet: into a folder that `import_` reads, or, where `to` ends
-        in `.parquet`, chunks into one file. What is written is the collection at one moment; writes go on meanwhile.
+        in `.parquet`, chunks into one file. What is written is the collection at one moment; writes go on.
 
-        Errors: UnknownCollection, Conflict for what is there already, MissingExtra, those of the disk.
+        Errors: UnknownCollection, Conflict for what is there already, MissingExtra, those of the disk; Forbidden
+        for namespaces that are not the caller's.
         """
         target = ExportTarget(to, overwrite=overwrite)
         within = deadline or Deadline.never()
@@ -226,6 +250,7 @@ class House:
         `allow_mass_delete`. Errors: UnknownCollection, NotFound (source), InvalidInput (it has none), those of the
         model and the disk.
         """
+        check_unbound("Syncing")
         return self._syncing.run(
             collection,
             self.collections,
@@ -252,6 +277,7 @@ class House:
 
         Errors: Cancelled, DeadlineExceeded; UnknownCollection, NotFound (source), InvalidInput (it has none).
         """
+        check_unbound("Syncing")
         self._syncing.watch(
             collection,
             self.collections,
@@ -262,6 +288,21 @@ class House:
             tell=progress or (lambda _: None),
             deadline=deadline or Deadline.never(),
         )
+
+    def backup(
+        self,
+        to: Path | str,
+        *,
+        progress: Callable[[Progress], None] | None = None,
+        deadline: Deadline | None = None,
+    ) -> BackupReport:
+        """Write ledger and vectors as they are now into one file with checksums. Searches and writes go on;
+        settings and secrets are not in it. `embedhouse restore` makes a house of it.
+
+        Errors: Conflict where the file is there, those of the disk.
+        """
+        check_unbound("A backup")
+        return back_up(self._shelf, Path(to), progress or (lambda _: None), deadline or Deadline.never())
 
     def verify(
         self,
@@ -276,6 +317,7 @@ class House:
 
         Errors: UnknownCollection, those of the stores; with `repair` those of the model and the disk.
         """
+        check_unbound("Verifying")
         return self._verifying.run(
             collection,
             mend=repair,
@@ -311,7 +353,8 @@ class House:
         return evaluating.score(run, run_out)
 
     def status(self) -> HouseStatus:
-        """The whole house as it is now."""
+        """The whole house as it is now. Errors: Forbidden for a caller that is bound to namespaces."""
+        check_unbound("The status of the whole house")
         found = self.collections.list()
         return HouseStatus(
             home=str(self._parts.home),
@@ -337,6 +380,26 @@ class House:
         for name in waiting:
             self._shelf.background.submit(self._shelf.get(name), EVERYTHING)
         self.upgrades.go_on()
+        if self._parts.database.is_shared and self._watch is None:
+            self._watch = threading.Thread(target=self._take_over, name="take-over", daemon=True)
+            self._watch.start()
+
+    def work(
+        self,
+        *,
+        once: bool = False,
+        poll_s: float = 1.0,
+        progress: Callable[[Progress], None] | None = None,
+        deadline: Deadline | None = None,
+    ) -> Worked:
+        """Index what any process has accepted, until the deadline is over or cancelled; or `once`: until nothing
+        waits that others do not work on. A failure is logged and tried again."""
+        working = Working(self._shelf, progress or (lambda _: None))
+        return working.run(deadline or Deadline.never(), once=once, poll_s=poll_s)
+
+    def _take_over(self) -> None:
+        """What a process that died has left, where no worker runs."""
+        self.work(poll_s=self.settings.lease_s, deadline=self._closing)
 
     def _cache_status(self) -> CacheStatus:
         info, counters = self._parts.cache.info(), COUNTERS.snapshot()
@@ -349,6 +412,9 @@ class House:
 
     def close(self) -> None:
         """Finish what is under way, flush and release everything."""
+        self._closing.cancel()
+        if self._watch is not None:
+            self._watch.join()
         self.spaces.close()
         self.upgrades.close()
         self._executor.shutdown()
@@ -377,9 +443,12 @@ class House:
         sources: Sequence[Source],
         tell: Callable[[Progress], None],
         deadline: Deadline,
+        namespace: str = DEFAULT_NAMESPACE,
     ) -> Ingested:
         pending = self.collections.get(opened.collection.name).pending_chunks
-        ingest = Ingest(opened.writer, lambda: opened.live_indexer, tell, pending_before=pending)
+        ingest = Ingest(
+            opened.writer, lambda: opened.live_indexer, tell, pending_before=pending, namespace=namespace
+        )
         try:
             return ingest.run(sources, deadline)
         finally:
@@ -387,19 +456,27 @@ class House:
                 self._shelf.background.submit(opened, EVERYTHING)
 
     def _prune(
-        self, opened: OpenCollection, paths: Sequence[Path | str], kept: frozenset[str], deadline: Deadline
+        self,
+        opened: OpenCollection,
+        paths: Sequence[Path | str],
+        kept: frozenset[Place],
+        namespace: str,
+        deadline: Deadline,
     ) -> int:
-        gone = self._gone(opened.collection.id, paths, kept)
-        return self.documents.delete(opened.collection.name, ids=gone, deadline=deadline) if gone else 0
+        gone = self._gone(opened.collection.id, paths, kept, namespace)
+        name = opened.collection.name
+        return self.documents.delete(name, ids=gone, namespace=namespace, deadline=deadline) if gone else 0
 
-    def _gone(self, collection_id: int, paths: Sequence[Path | str], kept: frozenset[str]) -> list[str]:
-        """Ids of documents that came from these paths and are there no more."""
+    def _gone(
+        self, collection_id: int, paths: Sequence[Path | str], kept: frozenset[Place], namespace: str
+    ) -> list[str]:
+        """Ids of documents of the namespace that came from these paths and are there no more."""
         gone: list[str] = []
         with self._parts.database.read() as ledger:
             for path in paths:
                 root = str(Path(path).expanduser().resolve())
-                known = documents.document_ids_from_source(ledger, collection_id, root)
-                gone.extend(document_id for document_id in known if document_id not in kept)
+                known = documents.document_ids_from_source(ledger, collection_id, root, namespace)
+                gone.extend(document_id for document_id in known if (namespace, document_id) not in kept)
         return gone
 
     def _compact_if_due(self, opened: OpenCollection, tell: Callable[[Progress], None], deadline: Deadline) -> None:

@@ -9,9 +9,10 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from embedhouse.domain.errors import InvalidInput, NotFound
+from embedhouse.domain.namespaces import check_namespace
 from embedhouse.domain.spending import ApiKeyInfo, NewApiKey
 from embedhouse.house.collections import iso_time
 from embedhouse.ledger import api_keys
@@ -45,8 +46,14 @@ class ApiKeys:
         self._known: list[StoredKey] = []
         self._read_at = float("-inf")
 
-    def create(self, name: str) -> NewApiKey:
-        """A new key of 256 random bits. Errors: InvalidInput (name), Conflict where there is one of that name."""
+    def create(self, name: str, namespaces: Sequence[str] | None = None) -> NewApiKey:
+        """A new key of 256 random bits. `namespaces`: whoever has it sees and changes these, and nothing else;
+        None: everything. Errors: InvalidInput (names), Conflict where there is one of that name."""
+        if namespaces is not None and not namespaces:
+            raise InvalidInput(
+                reason="A key is bound to one namespace or more, or to none: leave them out for that."
+            )
+        bound = None if namespaces is None else sorted({check_namespace(each) for each in namespaces})
         if not _NAME.fullmatch(name) or name == DEFAULT_CALLER:
             raise InvalidInput(
                 reason=f"{name!r} cannot name an API key: use 1 to 100 letters, digits, '.', '_', '@' and '-', and "
@@ -54,17 +61,14 @@ class ApiKeys:
             )
         key = _PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
         with self._database.write() as ledger:
-            api_keys.add_key(ledger, name, _sha256(key.encode()), key[:_HINT_CHARACTERS])
+            api_keys.add_key(ledger, name, _sha256(key.encode()), key[:_HINT_CHARACTERS], bound)
         self._read()
-        return NewApiKey(name=name, key=key)
+        return NewApiKey(name=name, key=key, namespaces=bound)
 
     def list(self) -> list[ApiKeyInfo]:
         """All keys, by name."""
         self._read()
-        return [
-            ApiKeyInfo(name=known.name, hint=known.hint, created_at=iso_time(known.created_at))
-            for known in self._known
-        ]
+        return [_info(known) for known in self._known]
 
     def revoke(self, name: str) -> None:
         """Refuse a key from now on. What was spent with it stays in the ledger. Errors: NotFound."""
@@ -79,13 +83,13 @@ class ApiKeys:
         """Whether there is a key."""
         return bool(self._fresh(_FRESH_FOR_S))
 
-    def name_of(self, key: bytes) -> str | None:
+    def holder_of(self, key: bytes) -> ApiKeyInfo | None:
         """Whose key this is; None where it is nobody's. Each key is compared in constant time."""
         digest = _sha256(key)
         found = _match(digest, self._fresh(_FRESH_FOR_S))
         if found is None and key:  # it may have been made a moment ago
             found = _match(digest, self._fresh(_LEAST_PAUSE_S))
-        return found
+        return None if found is None else _info(found)
 
     def _fresh(self, seconds: float) -> builtins.list[StoredKey]:
         if self._clock() - self._read_at > seconds:
@@ -102,9 +106,18 @@ def _sha256(key: bytes) -> bytes:
     return hashlib.sha256(key).digest()
 
 
-def _match(digest: bytes, known: builtins.list[StoredKey]) -> str | None:
+def _info(known: StoredKey) -> ApiKeyInfo:
+    return ApiKeyInfo(
+        name=known.name,
+        hint=known.hint,
+        created_at=iso_time(known.created_at),
+        namespaces=None if known.namespaces is None else [*known.namespaces],
+    )
+
+
+def _match(digest: bytes, known: builtins.list[StoredKey]) -> StoredKey | None:
     found = None
     for one in known:
         if hmac.compare_digest(one.sha256, digest):
-            found = one.name
+            found = one
     return found

@@ -13,7 +13,7 @@ from embedhouse.domain.errors import Cancelled, DeadlineExceeded, EmbedhouseErro
 from embedhouse.domain.reports import Failure, Progress, WriteReport
 from embedhouse.domain.syncing import SourceSync
 from embedhouse.house.documents import Documents
-from embedhouse.house.source_scope import SourceScope, owner_among
+from embedhouse.house.source_scope import SourceScope, others_beside, owner_among
 from embedhouse.house.sync_outcome import as_failure, letters_of, note, outcome_of
 from embedhouse.indexing.differences import Differences, Held
 from embedhouse.indexing.indexer import Drained
@@ -80,12 +80,18 @@ class RowSync:
         self._binding = binding
         self._source = source
         own = next(each for each in scopes if each.name == binding.name)
-        others = [each for each in scopes if each.name != binding.name]
+        self._namespace = own.namespace
+        others = others_beside(own, scopes)
         with parts.database.read() as ledger:
             known = dict(own.documents(ledger, self._collection_id))
             letters = {one.document_id for one in bindings.source_letters(ledger, binding.id) if one.document_id}
         self._known = frozenset(known)
-        held = Held(documents=known, letters=letters, owner_of=partial(owner_among, others))
+        held = Held(
+            documents=known,
+            letters=letters,
+            owner_of=partial(owner_among, others),
+            namespace=own.namespace,
+        )
         self._differences = Differences(source, parts.database, self._collection_id, held, parts.tell)
 
     @property
@@ -149,7 +155,7 @@ class RowSync:
         if not deletions or not self._differences.added:
             return 0
         with self._parts.database.read() as ledger:
-            gone = Counter(text_hashes(ledger, self._collection_id, deletions).values())
+            gone = Counter(text_hashes(ledger, self._collection_id, deletions, self._namespace).values())
         return (gone & Counter(self._differences.added.values())).total()
 
     def _refusal(self, gone: int) -> MassDeletion | None:
@@ -167,7 +173,10 @@ class RowSync:
     def _delete(self, ids: Sequence[str]) -> int:
         return sum(
             self._parts.documents.delete(
-                self._parts.collection, ids=ids[start : start + _IDS_PER_DELETE], deadline=self._parts.deadline
+                self._parts.collection,
+                ids=ids[start : start + _IDS_PER_DELETE],
+                namespace=self._namespace,
+                deadline=self._parts.deadline,
             )
             for start in range(0, len(ids), _IDS_PER_DELETE)
         )

@@ -9,10 +9,12 @@ from typing import Any, TypeVar
 import msgspec
 from sqlalchemy import Connection
 
+from embedhouse.domain.binding import one_namespace, visible_namespaces
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.errors import InvalidInput, NotFound
 from embedhouse.domain.hits import SearchQuery, SearchResult
 from embedhouse.domain.models import attributed, attribution
+from embedhouse.domain.namespaces import Namespaces, Place
 from embedhouse.domain.reports import SimilarPair
 from embedhouse.house.lazy_embedder import LazyEmbedder
 from embedhouse.house.ledger_reader import LedgerReader
@@ -50,9 +52,11 @@ class Search:
     def __call__(
         self, collection: str, query: str | SearchQuery, *, deadline: Deadline | None = None, **fields: Any
     ) -> SearchResult:
-        """Hits, best first. `fields` are those of SearchQuery: k, mode, fusion, filter, documents, explain.
+        """Hits, best first. `fields` are those of SearchQuery: k, mode, fusion, filter, documents, explain,
+        namespaces.
 
-        Errors: UnknownCollection, InvalidText, InvalidInput, InvalidFilter, TooLarge, SpaceMismatch.
+        Errors: UnknownCollection, InvalidText, InvalidInput, InvalidFilter, TooLarge, SpaceMismatch; Forbidden for
+        namespaces that are not the caller's.
         """
         asked = _query(query, fields)
         within = deadline or Deadline.never()
@@ -90,7 +94,8 @@ class Search:
     def _search(
         self, opened: OpenCollection, served: ServedGeneration, asked: SearchQuery, deadline: Deadline
     ) -> SearchResult:
-        result = self._ask(opened, lambda parts: Searcher(parts).search(asked, deadline), deadline, served)
+        seen = visible_namespaces(asked.namespaces)
+        result = self._ask(opened, lambda parts: Searcher(parts).search(asked, deadline), seen, deadline, served)
         return msgspec.structs.replace(result, generation=served.opened.generation.id)
 
     def more_like(
@@ -101,13 +106,22 @@ class Search:
         k: int = 10,
         filter: dict[str, Any] | None = None,
         documents: bool = True,
+        namespace: str | None = None,
+        namespaces: Namespaces = None,
         deadline: Deadline | None = None,
     ) -> SearchResult:
-        """What is nearest in meaning to a document, itself left out. Errors: UnknownDocument."""
-        within = deadline or Deadline.never()
-        wanted = Wanted(liked=[document_id], k=k, filter=filter, documents=documents)
-        opened = self._shelf.get(collection)
-        return self._ask(opened, lambda parts: Recommender(parts).recommend(wanted, within), within)
+        """What is nearest in meaning to a document, itself left out. Namespaces are as in `recommend`. Errors:
+        UnknownDocument, Forbidden."""
+        return self.recommend(
+            collection,
+            liked=[document_id],
+            k=k,
+            filter=filter,
+            documents=documents,
+            namespace=namespace,
+            namespaces=namespaces,
+            deadline=deadline,
+        )
 
     def recommend(
         self,
@@ -119,13 +133,29 @@ class Search:
         filter: dict[str, Any] | None = None,
         documents: bool = True,
         strategy: Strategy = "average",
+        namespace: str | None = None,
+        namespaces: Namespaces = None,
         deadline: Deadline | None = None,
     ) -> SearchResult:
-        """Documents near those liked and away from those disliked. Errors: UnknownDocument, InvalidInput."""
+        """Documents near those liked and away from those disliked, which are all of `namespace` (else of the only
+        one that is searched, else as in Documents.get); `namespaces` are searched. Errors: UnknownDocument,
+        InvalidInput, Forbidden."""
         within = deadline or Deadline.never()
-        wanted = Wanted(liked=liked, disliked=disliked, k=k, filter=filter, documents=documents, strategy=strategy)
+        seen = visible_namespaces(namespaces)
+        if namespace is None and namespaces is not None and len(namespaces) == 1:
+            namespace = namespaces[0]
+        examples = one_namespace(namespace)
+        wanted = Wanted(
+            liked=liked,
+            disliked=disliked,
+            k=k,
+            filter=filter,
+            documents=documents,
+            strategy=strategy,
+            namespace=examples,
+        )
         opened = self._shelf.get(collection)
-        return self._ask(opened, lambda parts: Recommender(parts).recommend(wanted, within), within)
+        return self._ask(opened, lambda parts: Recommender(parts).recommend(wanted, within), seen, within)
 
     def near_duplicates(
         self,
@@ -133,45 +163,53 @@ class Search:
         *,
         threshold: float = 0.95,
         limit: int = 1000,
+        namespaces: Namespaces = None,
         deadline: Deadline | None = None,
     ) -> list[SimilarPair]:
-        """Pairs of documents whose vectors have at least this cosine, most similar first."""
+        """Pairs of documents of these namespaces whose vectors have at least this cosine, most similar first."""
         within = deadline or Deadline.never()
+        seen = visible_namespaces(namespaces)
         opened = self._shelf.get(collection)
-        ids = self._document_ids(opened)
-        return self._ask(opened, lambda parts: near_duplicates(parts, ids, threshold, limit, within), within)
+        places = self._places(opened, seen)
+        return self._ask(
+            opened, lambda parts: near_duplicates(parts, places, threshold, limit, within), seen, within
+        )
 
     def _ask(
         self,
         opened: OpenCollection,
         question: Callable[[SearchParts], Result],
+        namespaces: Namespaces,
         deadline: Deadline,
         served: ServedGeneration | None = None,
     ) -> Result:
         def answer(live: OpenGeneration, index: Index) -> Result:
             with self._shelf.parts.database.read() as ledger:
-                return question(self._parts(live, index, ledger))
+                return question(self._parts(live, index, ledger, namespaces))
 
         with attributed(collection=opened.collection.name):
             return opened.ask(answer, deadline, served)
 
-    def _parts(self, opened: OpenGeneration, index: Index, ledger: Connection) -> SearchParts:
-        reader = LedgerReader(ledger, opened.generation.id)
+    def _parts(
+        self, opened: OpenGeneration, index: Index, ledger: Connection, namespaces: Namespaces
+    ) -> SearchParts:
+        reader = LedgerReader(ledger, opened.generation.id, namespaces)
         return SearchParts(
             collection=opened.collection.name,
             index=index,
-            embedder=LazyEmbedder(opened),
+            embedder=LazyEmbedder(opened, namespaces),
             chunks=reader,
             background=reader,
             analyzer=get_analyzer(opened.generation.lexical.analyzer),
             executor=self._executor,
+            namespaces=namespaces,
         )
 
-    def _document_ids(self, opened: OpenCollection) -> Iterator[str]:
-        after = ""
+    def _places(self, opened: OpenCollection, namespaces: Namespaces) -> Iterator[Place]:
+        after: Place | None = None
         while True:
             with self._shelf.parts.database.read() as ledger:
-                page = documents.ids_after(ledger, opened.collection.id, after, _IDS_PER_PAGE)
+                page = documents.places_after(ledger, opened.collection.id, after, _IDS_PER_PAGE, namespaces)
             yield from page
             if len(page) < _IDS_PER_PAGE:
                 return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import closing
 from functools import partial
 
@@ -10,7 +10,7 @@ from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.errors import Cancelled, DeadlineExceeded, EmbedhouseError
 from embedhouse.domain.reports import Progress
 from embedhouse.domain.verification import SourceDifference
-from embedhouse.house.source_scope import SourceScope, owner_among, scope_of
+from embedhouse.house.source_scope import SourceScope, others_beside, owner_among, scope_of
 from embedhouse.house.sources import binding_settings
 from embedhouse.indexing.differences import Differences, Held
 from embedhouse.ledger import bindings, collections
@@ -68,14 +68,15 @@ def _compare(
     scopes: Mapping[str, SourceScope],
     deadline: Deadline,
 ) -> SourceDifference:
-    others: Sequence[SourceScope] = [scope for name, scope in scopes.items() if name != binding.name]
+    own = scopes[binding.name]
+    others = others_beside(own, scopes.values())
     with database.read() as ledger:
-        known = dict(scopes[binding.name].documents(ledger, binding.collection_id))
+        known = dict(own.documents(ledger, binding.collection_id))
     differences = Differences(
         source,
         database,
         binding.collection_id,
-        Held(documents=dict(known), owner_of=partial(owner_among, others)),
+        Held(documents=dict(known), owner_of=partial(owner_among, others), namespace=own.namespace),
         _nobody,
     )
     differing = [item.document.id for item in differences.read(deadline) if item.document is not None]

@@ -7,7 +7,9 @@ from typing import get_args
 
 import msgspec
 
+from embedhouse.domain.binding import check_unbound
 from embedhouse.domain.errors import InvalidInput
+from embedhouse.domain.models import attribution
 from embedhouse.domain.spending import BudgetUse, UsageBy, UsageReport, UsageTotals
 from embedhouse.ledger.database import Database
 from embedhouse.ledger.usage import UsageFilter, grouped, total
@@ -37,8 +39,14 @@ class Usage:
     ) -> UsageReport:
         """Tokens, items, cache hits, requests, seconds and money in groups, up to this moment.
 
-        `since` and `until` are days of UTC (2026-01-31), both included. Errors: InvalidInput.
+        `since` and `until` are days of UTC (2026-01-31), both included. A caller that is bound to namespaces sees
+        what it used itself, and no budget. Errors: InvalidInput, Forbidden (caller).
         """
+        whose = attribution()
+        if whose.namespaces is not None:
+            if not whose.caller or caller not in (None, "", whose.caller):
+                check_unbound("What others used")
+            caller = whose.caller
         if by not in get_args(UsageBy):
             raise InvalidInput(reason=f"Usage is not kept by {by!r}: choose one of {', '.join(get_args(UsageBy))}.")
         wanted = UsageFilter(
@@ -57,8 +65,8 @@ class Usage:
         return UsageReport(by=by, rows=rows, total=everything, budgets=self.budgets())
 
     def budgets(self) -> list[BudgetUse]:
-        """How much of each budget of the settings is used."""
-        return self._meter.budgets()
+        """How much of each budget of the settings is used; nothing for a caller that is bound to namespaces."""
+        return [] if attribution().namespaces is not None else self._meter.budgets()
 
 
 def _day(name: str, value: date | str | None) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -10,8 +10,9 @@ import numpy as np
 
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.documents import StoredChunk
+from embedhouse.domain.embeddings import Vectors
 from embedhouse.domain.spaces import Space
-from embedhouse.indexing.entries import index_entry
+from embedhouse.indexing.entries import Deletion, write_index
 from embedhouse.indexing.indexer import Indexer
 from embedhouse.indexing.old_vectors import read_vectors, write_vectors
 from embedhouse.indexing.open_generation import OpenGeneration
@@ -19,7 +20,8 @@ from embedhouse.indexing.parts import BuildSpec
 from embedhouse.ledger import changes, chunks, collections
 from embedhouse.ledger.changes import Change
 from embedhouse.ledger.database import Database
-from embedhouse.ports import Index, IndexEntry, VectorCache
+from embedhouse.ledger.leadership import leading
+from embedhouse.ports import Index, VectorCache
 
 __all__ = ["add_to_index", "build_index", "compact", "is_due"]
 
@@ -36,10 +38,17 @@ def is_due(opened: OpenGeneration) -> bool:
     return info.unoptimised >= max(_MIN_UNOPTIMISED, _UNOPTIMISED_SHARE * info.count)
 
 
-def compact(opened: OpenGeneration, indexer: Indexer, deadline: Deadline) -> None:
+def compact(opened: OpenGeneration, indexer: Indexer, deadline: Deadline) -> bool:
     """Build the generation's index again in a child process while this one goes on answering and writing, bring
     it up to date with what was written meanwhile, and swap it in. Killed anywhere, the old index stays. One on a
-    server is optimised where it is."""
+    server is optimised where it is. False, and nothing is done, while another process does so."""
+    with leading(opened.parts.database, f"compaction of generation {opened.generation.id}") as leads:
+        if leads:
+            _compact(opened, indexer, deadline)
+        return leads
+
+
+def _compact(opened: OpenGeneration, indexer: Indexer, deadline: Deadline) -> None:
     # Borrowed all the while: an index that is opened again forgets what is kept for the one beside it.
     with opened.slot.borrow() as index:
         indexer.drain(deadline)
@@ -89,8 +98,8 @@ def add_to_index(database: Database, generation_id: int, index: Index, vectors_f
         dimensions = collections.generation(ledger, generation_id).space.dimensions
         for vectors in read_vectors(vectors_file, dimensions):
             current = chunks.current_chunks(ledger, list(vectors))
-            entries = [index_entry(stored, vectors[key]) for key, stored in current.items()]
-            index.write(upserts=entries, deadline=Deadline.never())
+            upserts = [(stored, vectors[key]) for key, stored in current.items()]
+            write_index(index, upserts, deadline=Deadline.never())
     index.optimise()
     index.flush()
 
@@ -102,9 +111,9 @@ def build_index(database: Database, cache: VectorCache, generation_id: int, inde
     with database.read() as ledger:
         spaces = collections.generation(ledger, generation_id).space.searchable
         for block in chunks.stream_chunks(ledger, generation_id, _ENTRIES_PER_WRITE):
-            entries = list(_cached_entries(cache, spaces, block))
-            index.write(upserts=entries, deadline=Deadline.never())
-            held = {entry.key for entry in entries}
+            upserts = list(_cached_chunks(cache, spaces, block))
+            write_index(index, upserts, deadline=Deadline.never())
+            held = {stored.chunk.key for stored, _ in upserts}
             uncached.extend(stored.chunk.key for stored in block if stored.chunk.key not in held)
     index.optimise()
     index.flush()
@@ -117,24 +126,25 @@ def _hand_over(opened: OpenGeneration, name: str, start: int, uncached: Sequence
         for at in range(0, len(uncached), _ENTRIES_PER_WRITE):
             _copy(opened, index, uncached[at : at + _ENTRIES_PER_WRITE])
         while batch := _changes(opened, start):
-            _copy(opened, index, sorted({change.chunk_key for change in batch}))
+            keys = sorted({change.chunk_key for change in batch})
+            _copy(opened, index, keys, {change.chunk_key: change.namespace for change in batch})
             start = batch[-1].seq
         index.flush()
         opened.move_to(index, name)
 
 
-def _copy(opened: OpenGeneration, index: Index, keys: Sequence[int]) -> None:
+def _copy(
+    opened: OpenGeneration, index: Index, keys: Sequence[int], changed: Mapping[int, str] | None = None
+) -> None:
     """Make these chunks in the new index what they are in the ledger, with vectors from the old index. One that
-    the old index does not have either is still pending in the log."""
+    the old index does not have either is still pending in the log. `changed`: the namespaces of those that may be
+    gone."""
     with opened.parts.database.read() as ledger:
         current = chunks.current_chunks(ledger, keys)
     with opened.slot.borrow() as old:
         vectors = old.vectors(sorted(current))
-    index.write(
-        upserts=[index_entry(current[key], vector) for key, vector in vectors.items()],
-        deletes=[key for key in keys if key not in current],
-        deadline=Deadline.never(),
-    )
+    gone: list[Deletion] = [(namespace, key) for key, namespace in (changed or {}).items() if key not in current]
+    write_index(index, [(current[key], vector) for key, vector in vectors.items()], gone, deadline=Deadline.never())
 
 
 def _changes(opened: OpenGeneration, after: int) -> list[Change]:
@@ -142,13 +152,13 @@ def _changes(opened: OpenGeneration, after: int) -> list[Change]:
         return changes.changes_after(ledger, opened.generation.id, after, _CHANGES_PER_BATCH)
 
 
-def _cached_entries(
+def _cached_chunks(
     cache: VectorCache, spaces: Sequence[Space], block: Sequence[StoredChunk]
-) -> Iterator[IndexEntry]:
-    """Entries of those chunks whose vector is cached in one of the spaces."""
+) -> Iterator[tuple[StoredChunk, Vectors]]:
+    """Those chunks whose vector is cached in one of the spaces."""
     left = list(block)
     for space in spaces:
         hashes = [stored.chunk.hash for stored in left]
         cached = cache.get(space.fingerprint, "document", hashes, space.dimensions)
-        yield from (index_entry(left[row], cached.vectors[row]) for row in np.flatnonzero(cached.found))
+        yield from ((left[row], cached.vectors[row]) for row in np.flatnonzero(cached.found))
         left = [left[row] for row in np.flatnonzero(~cached.found)]

@@ -10,8 +10,10 @@ import msgspec
 from sqlalchemy import Connection
 
 from embedhouse.cache.embedder import text_sha256
+from embedhouse.domain.binding import salt_of
 from embedhouse.domain.documents import ChunkDraft, Document, Metadata, check_text, embedded_text
 from embedhouse.domain.errors import DuplicateId, EmbedhouseError, InvalidInput
+from embedhouse.domain.namespaces import Place, check_namespace
 from embedhouse.domain.reports import Failure
 from embedhouse.domain.spaces import Space
 from embedhouse.indexing.diff import ChunkDiff, diff_chunks
@@ -58,22 +60,22 @@ class Comparison:
         _check_distinct(batch)
         good, failures = _partition(batch)
         with self._database.read() as ledger:
-            known = documents.known_documents(ledger, self._collection_id, [d.id for d in good])
+            known = documents.known_documents(ledger, self._collection_id, [d.place for d in good])
         prepared = []
         for document in good:
             content_hash = document.content_hash
-            if not _is_same(document, content_hash, known.get(document.id)):
-                prepared.append(self.prepare(document, content_hash, known.get(document.id)))
+            if not _is_same(document, content_hash, known.get(document.place)):
+                prepared.append(self.prepare(document, content_hash, known.get(document.place)))
         return Compared(prepared=prepared, unchanged=len(good) - len(prepared), failures=failures)
 
     def rechecked(self, ledger: Connection, prepared: Sequence[Prepared]) -> list[Prepared]:
         """The same, prepared again where another writer changed the document in the meantime."""
-        ids = [item.document.id for item in prepared]
-        known = documents.known_documents(ledger, self._collection_id, ids, hold=True)
+        places = [item.document.place for item in prepared]
+        known = documents.known_documents(ledger, self._collection_id, places, hold=True)
         return [
             item
-            if item.known == known.get(item.document.id)
-            else self.prepare(item.document, item.content_hash, known.get(item.document.id))
+            if item.known == known.get(item.document.place)
+            else self.prepare(item.document, item.content_hash, known.get(item.document.place))
             for item in prepared
         ]
 
@@ -105,11 +107,11 @@ def as_json(document_id: str, metadata: Metadata) -> Metadata:
 
 
 def _check_distinct(batch: Iterable[Document]) -> None:
-    seen: set[str] = set()
+    seen: set[Place] = set()
     for document in batch:
-        if document.id in seen:
+        if document.place in seen:
             raise DuplicateId(id=document.id)
-        seen.add(document.id)
+        seen.add(document.place)
 
 
 def _partition(batch: Sequence[Document]) -> tuple[list[Document], list[Failure]]:
@@ -132,7 +134,8 @@ def _checked(document: Document) -> Document:
     check_text(document.text, f"of document {document.id!r}")
     if document.title:
         check_text(document.title + ".", f"of the title of document {document.id!r}")
-    return msgspec.structs.replace(document, metadata=as_json(document.id, document.metadata))
+    namespace = check_namespace(document.place[0])
+    return msgspec.structs.replace(document, namespace=namespace, metadata=as_json(document.id, document.metadata))
 
 
 def _is_finite(value: object) -> bool:
@@ -154,14 +157,15 @@ def _is_same(document: Document, content_hash: bytes, known: KnownDocument | Non
 
 def cut_document(opened: OpenGeneration, document: Document) -> list[NewChunk]:
     """The document as this generation cuts it."""
-    space = opened.generation.space
+    space, salt = opened.generation.space, salt_of([document.place[0]])
     return [
-        _new_chunk(ordinal, draft, opened.context_of(document.title, draft.headings, draft.text), space)
+        _new_chunk(ordinal, draft, opened.context_of(document.title, draft.headings, draft.text), (space, salt))
         for ordinal, draft in enumerate(opened.chunker.chunk(document.text))
     ]
 
 
-def _new_chunk(ordinal: int, draft: ChunkDraft, context: str, space: Space) -> NewChunk:
+def _new_chunk(ordinal: int, draft: ChunkDraft, context: str, embedded: tuple[Space, str]) -> NewChunk:
+    space, salt = embedded
     return NewChunk(
         ordinal=ordinal,
         start=draft.start,
@@ -169,5 +173,5 @@ def _new_chunk(ordinal: int, draft: ChunkDraft, context: str, space: Space) -> N
         text=draft.text,
         headings=draft.headings,
         context=context,
-        hash=text_sha256(space, "document", embedded_text(context, draft.text)),
+        hash=text_sha256(space, "document", embedded_text(context, draft.text), salt),
     )

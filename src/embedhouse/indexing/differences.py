@@ -10,6 +10,7 @@ import msgspec
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.documents import Document
 from embedhouse.domain.errors import Cancelled, Conflict, DeadlineExceeded, EmbedhouseError
+from embedhouse.domain.namespaces import DEFAULT_NAMESPACE
 from embedhouse.domain.reports import Failure, Progress
 from embedhouse.ledger.database import Database
 from embedhouse.ledger.source_documents import KnownContent, known_contents
@@ -26,11 +27,12 @@ _Owner = Callable[[str], str | None]
 class Held(msgspec.Struct, kw_only=True):
     """What the ledger has of one source. `documents`: id -> source. `letters`: ids of those that could not go in at
     an earlier run. `owner_of`: the name of another source of the collection that a document's `source` belongs to,
-    if there is one: two sources must not overwrite each other's documents for ever."""
+    if there is one: two sources must not overwrite each other's documents for ever. `namespace`: of all of them."""
 
     documents: dict[str, str]
     letters: set[str] = msgspec.field(default_factory=set)
     owner_of: _Owner
+    namespace: str = DEFAULT_NAMESPACE
 
 
 class Differences:
@@ -117,7 +119,8 @@ class Differences:
     def _changed(self, batch: Sequence[Document]) -> Iterator[SourceItem]:
         self._tell(Progress(stage="read", done=self.items, total=None, unit="documents"))
         with self._database.read() as ledger:
-            known = known_contents(ledger, self._collection_id, [document.id for document in batch])
+            ids = [document.id for document in batch]
+            known = known_contents(ledger, self._collection_id, ids, self._held.namespace)
         for document in batch:
             self._met(document.id)
             self._heal(document.id)
@@ -130,7 +133,8 @@ class Differences:
             elif content.source != document.source and (owner := self._held.owner_of(content.source)):
                 self._fail(document.id, document.source, _owned(document.id, owner))
                 continue
-            yield SourceItem(document=document, source=document.source)
+            placed = msgspec.structs.replace(document, namespace=self._held.namespace)
+            yield SourceItem(document=placed, source=document.source)
 
 
 def _is_same(document: Document, known: KnownContent) -> bool:

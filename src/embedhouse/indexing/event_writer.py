@@ -9,6 +9,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from embedhouse.domain.documents import Document
+from embedhouse.domain.namespaces import DEFAULT_NAMESPACE
 from embedhouse.domain.reports import Failure
 from embedhouse.indexing.compare import Comparison
 from embedhouse.indexing.open_generation import OpenGeneration
@@ -46,11 +47,14 @@ class EventsWritten(msgspec.Struct, frozen=True, kw_only=True):
 
 class EventWriter(DocumentWriter):
     """Writes changes where they are newer than what is there. Of several workers with events of one document, the
-    newest event wins, whoever comes last. What `write` returns from is on disk."""
+    newest event wins, whoever comes last. All is of one namespace. What `write` returns from is on disk."""
 
-    def __init__(self, database: Database, written: Written, source_id: int) -> None:
+    def __init__(
+        self, database: Database, written: Written, source_id: int, namespace: str = DEFAULT_NAMESPACE
+    ) -> None:
         super().__init__(database, written)
         self._source_id = source_id
+        self._namespace = namespace
 
     def write(self, changes: Mapping[str, DocumentChange], letters: Sequence[SourceLetter]) -> EventsWritten:
         """One change a document, by its id; and what could not be read. A document that cannot go in becomes a dead
@@ -65,7 +69,13 @@ class EventWriter(DocumentWriter):
         generations: Sequence[OpenGeneration],
     ) -> EventsWritten:
         comparison = Comparison(self._database, self._written.collection.id, generations)
-        compared = comparison.compare([each.document for each in changes.values() if each.document is not None])
+        compared = comparison.compare(
+            [
+                msgspec.structs.replace(each.document, namespace=self._namespace)
+                for each in changes.values()
+                if each.document is not None
+            ]
+        )
         failed = {failure.id: failure for failure in compared.failures}
         good = [change.version for document_id, change in changes.items() if document_id not in failed]
         with self._logged(revision) as (ledger, log):
@@ -88,8 +98,9 @@ class EventWriter(DocumentWriter):
         )
 
     def _delete_ids(self, ledger: Connection, ids: Sequence[str], generations: Sequence[OpenGeneration]) -> int:
-        known = documents.known_documents(ledger, self._written.collection.id, ids)
-        self._delete_within(ledger, [found.pk for found in known.values()], generations)
+        places = [(self._namespace, document_id) for document_id in ids]
+        known = documents.known_documents(ledger, self._written.collection.id, places)
+        self._delete_within(ledger, [found.pk for found in known.values()], self._namespace, generations)
         return len(known)
 
     def _note_letters(self, ledger: Connection, healed: set[str], letters: Sequence[SourceLetter]) -> None:

@@ -12,11 +12,13 @@ import msgspec
 import numpy as np
 from sqlalchemy import Connection
 
+from embedhouse.domain.binding import sharing_vectors_of
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.documents import StoredChunk
 from embedhouse.domain.embeddings import Embeddings, Vectors
 from embedhouse.domain.errors import IndexDamaged, InvalidInput, ProviderRefused
-from embedhouse.indexing.entries import index_entry, new_metadata
+from embedhouse.domain.models import attribution
+from embedhouse.indexing.entries import deletions, in_namespaces, new_metadata, write_index
 from embedhouse.indexing.leasing import Leases
 from embedhouse.indexing.open_generation import OpenGeneration
 from embedhouse.indexing.shared_write import SharedWrite
@@ -70,6 +72,16 @@ class Indexer:
     def is_open(self) -> bool:
         """Whether the index is open now."""
         return self._opened.slot.is_open
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes may apply the same changes."""
+        return self._leases is not None
+
+    def pending(self) -> int:
+        """How many changes the index has not seen."""
+        with self._database.read() as ledger:
+            return changes.pending_count(ledger, self._id)
 
     def tell_uses(self, used: Callable[[Indexer], None]) -> None:
         """From now on `used` hears of every use of the index, when it ends."""
@@ -161,11 +173,12 @@ class Indexer:
             self._write(batch, embedded, letters)
         else:
             batch = self._write_shared(self._leases, batch, embedded, letters)
-        tokens = [count for _, count in embedded.values() if count is not None]
+        counts = [count for key, (_, count) in embedded.items() if _may_count(current[key])]
+        tokens = [count for count in counts if count is not None]
         return Drained(
             changes=len(batch),
             embedded_chunks=len(tokens),
-            cached_chunks=len(embedded) - len(tokens),
+            cached_chunks=len(counts) - len(tokens),
             tokens=sum(tokens),
         )
 
@@ -176,8 +189,13 @@ class Indexer:
         wanted = [stored for stored in wanted if stored.chunk.key not in held]
         if not wanted:
             return held, []
-        embedded, letters = self._embed_by_model(wanted, deadline)
-        return held | embedded, letters
+        letters: list[DeadLetter] = []
+        for namespace, own in in_namespaces(wanted).items():
+            with sharing_vectors_of([namespace]):
+                embedded, refused = self._embed_by_model(own, deadline)
+            held |= embedded
+            letters += refused
+        return held, letters
 
     def _embed_by_model(
         self, wanted: Sequence[StoredChunk], deadline: Deadline
@@ -214,11 +232,12 @@ class Indexer:
                 current = chunks.current_chunks(ledger, sorted({change.chunk_key for change in batch}))
             vectors = {key: vector for key, (vector, _) in embedded.items() if key in current}
             with self.guarded() as index:
-                leaving = index.vectors(deletes)
-                index.write(
-                    upserts=[index_entry(current[key], vector) for key, vector in vectors.items()],
-                    deletes=deletes,
-                    metadata=new_metadata(batch, current),
+                leaving = index.vectors(deletes, namespaces=sorted({change.namespace for change in batch}))
+                write_index(
+                    index,
+                    [(current[key], vector) for key, vector in vectors.items()],
+                    deletions(batch),
+                    new_metadata(batch, current),
                     deadline=Deadline.never(),
                 )
             with self._database.write() as ledger:
@@ -269,6 +288,12 @@ class Indexer:
                 damaged, reason = index, str(error)
         self._opened.replace_damaged(damaged)
         raise IndexReplaced(reason)
+
+
+def _may_count(stored: StoredChunk) -> bool:
+    """Whether the caller may hear what the chunk took: with its own changes it may have applied others'."""
+    bound = attribution().namespaces
+    return bound is None or stored.namespace in bound
 
 
 class IndexReplaced(Exception):

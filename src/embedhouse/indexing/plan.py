@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 from sqlalchemy import Connection
 
-from embedhouse.cache.embedder import text_sha256
 from embedhouse.domain.deadline import Deadline
-from embedhouse.domain.documents import Document, embedded_text
+from embedhouse.domain.documents import Chunk, Document, embedded_text
+from embedhouse.domain.namespaces import DEFAULT_NAMESPACE, Place
 from embedhouse.domain.reports import Failure, Progress
 from embedhouse.indexing.compare import Comparison, Prepared, stored_diff
 from embedhouse.indexing.diff import ChunkDiff
@@ -26,7 +26,8 @@ _CHANGES_PER_BATCH = 512
 
 
 class Planned(msgspec.Struct, kw_only=True):
-    """Counts of documents and chunks; see domain.reports.IndexPlan. `ids`: every document that the sources hold."""
+    """Counts of documents and chunks; see domain.reports.IndexPlan. `places`: every document that the sources
+    hold."""
 
     new: int = 0
     changed: int = 0
@@ -39,7 +40,7 @@ class Planned(msgspec.Struct, kw_only=True):
     uncached_chunks: int = 0
     tokens: int = 0
     failures: list[Failure] = []
-    ids: set[str] = set()
+    places: set[Place] = set()
 
 
 class Unembedded:
@@ -53,10 +54,9 @@ class Unembedded:
         self.tokens = 0
         """What the model would read: prompt and special tokens included, no text beyond its window."""
 
-    def add(self, texts: Sequence[str]) -> None:
-        """Count those that were not counted before."""
+    def add(self, hashed: Mapping[bytes, str]) -> None:
+        """Count those that were not counted before: the hash of each chunk, and what is embedded of it."""
         space = self._embedder.space
-        hashed = {text_sha256(space, "document", text): text for text in texts}
         new = [key for key in hashed if key not in self._seen]
         self._seen.update(new)
         found = self._cache.get(space.fingerprint, "document", new, space.dimensions).found
@@ -71,8 +71,15 @@ class Planning:
     """Plans one run of sources into one collection, which need not exist yet. Shares its comparison with the
     writer, so that a plan and a run agree."""
 
-    def __init__(self, database: Database, cache: VectorCache, generations: Sequence[OpenGeneration]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        cache: VectorCache,
+        generations: Sequence[OpenGeneration],
+        namespace: str = DEFAULT_NAMESPACE,
+    ) -> None:
         self._database = database
+        self._namespace = namespace
         self._generations = generations
         self._comparison = Comparison(database, generations[0].collection.id, generations)
         self._unembedded = [Unembedded(opened.embedder, cache) for opened in generations]
@@ -81,15 +88,15 @@ class Planning:
     def run(self, sources: Iterable[Source], progress: Callable[[Progress], None], deadline: Deadline) -> Planned:
         """Read everything; a bad document is a failure. Errors: those of the ledger."""
         planned = Planned()
-        for batch, failures in document_batches(sources, planned.ids, deadline):
+        for batch, failures in document_batches(sources, planned.places, deadline, self._namespace):
             planned.failures.extend(failures)
             self._plan(batch, planned)
-            progress(Progress(stage="plan", done=len(planned.ids), total=None, unit="documents"))
+            progress(Progress(stage="plan", done=len(planned.places), total=None, unit="documents"))
         for opened, unembedded in zip(self._generations, self._unembedded, strict=True):
-            for texts in self._waiting(opened.generation.id):
+            for waiting in self._waiting(opened.generation.id):
                 deadline.check("planning")
-                planned.waiting_chunks += len(texts)
-                unembedded.add(texts)
+                planned.waiting_chunks += len(waiting)
+                unembedded.add({chunk.hash: chunk.embedded_text for chunk in waiting})
         planned.uncached_chunks = sum(each.count for each in self._unembedded)
         planned.tokens = sum(each.tokens for each in self._unembedded)
         return planned
@@ -114,12 +121,12 @@ class Planning:
                 diff = ChunkDiff(kept=[], added=list(cut), gone=[])
             else:
                 diff = stored_diff(ledger, opened.generation.id, item.known.pk, cut)
-            unembedded.add([embedded_text(chunk.context, chunk.text) for chunk in diff.added])
+            unembedded.add({chunk.hash: embedded_text(chunk.context, chunk.text) for chunk in diff.added})
             self._gone.update(diff.gone)
             yield diff
 
-    def _waiting(self, generation_id: int) -> Iterator[list[str]]:
-        """Texts of chunks that an earlier run accepted and did not index, less those that this one would drop."""
+    def _waiting(self, generation_id: int) -> Iterator[list[Chunk]]:
+        """Chunks that an earlier run accepted and did not index, less those that this one would drop."""
         after = 0
         while True:
             with self._database.read() as ledger:
@@ -128,5 +135,5 @@ class Planning:
                 current = chunks.current_chunks(ledger, sorted(keys))
             if not batch:
                 return
-            yield [stored.chunk.embedded_text for stored in current.values()]
+            yield [stored.chunk for stored in current.values()]
             after = batch[-1].seq

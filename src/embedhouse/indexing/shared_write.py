@@ -4,7 +4,7 @@ it to the word that it is done."""
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from sqlalchemy import Connection
@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.embeddings import Vectors
 from embedhouse.domain.errors import EmbedhouseError
-from embedhouse.indexing.entries import index_entry, new_metadata
+from embedhouse.indexing.entries import deletions, new_metadata, write_index
 from embedhouse.ledger import changes, chunks, collections, leases
 from embedhouse.ledger.changes import Change, DeadLetter
 from embedhouse.ledger.database import Database
@@ -41,7 +41,7 @@ class SharedWrite:
         """Those of the batch that were still this process's, and are done now. Errors: those of the ledger and the
         index; then all of it is to be done again."""
         self._count_leaving([change for change in batch if change.action == "delete" and not change.counted])
-        sent: list[int] = []
+        sent: dict[int, str] = {}
         try:
             with self._database.write() as ledger:
                 return self._apply(ledger, batch, embedded, letters, sent)
@@ -55,7 +55,7 @@ class SharedWrite:
         batch: Sequence[Change],
         embedded: dict[int, Vectors],
         letters: Sequence[DeadLetter],
-        sent: list[int],
+        sent: dict[int, str],
     ) -> list[Change]:
         held = leases.hold(ledger, self._owner, [change.seq for change in batch])
         mine = [change for change in batch if change.seq in held]
@@ -67,11 +67,12 @@ class SharedWrite:
         upserts = {change.chunk_key: change for change in mine if change.action == "upsert"}
         coming = {key: embedded[key] for key in upserts if key in current and key in embedded}
         deletes = [change.chunk_key for change in mine if change.action == "delete"]
-        sent.extend(coming)
-        self._index.write(
-            upserts=[index_entry(current[key], vector) for key, vector in coming.items()],
-            deletes=deletes,
-            metadata=new_metadata(mine, current),
+        sent |= {key: current[key].namespace for key in coming}
+        write_index(
+            self._index,
+            [(current[key], vector) for key, vector in coming.items()],
+            deletions(mine),
+            new_metadata(mine, current),
             deadline=Deadline(_WRITE_S),
         )
         changes.add_dead_letters(ledger, self._id, [one for one in letters if one.chunk_key in current])
@@ -85,7 +86,9 @@ class SharedWrite:
     def _count_leaving(self, deletes: Sequence[Change]) -> None:
         """Take what is deleted out of the running sum first, and note that: once it has left the index nobody knows
         its vectors any more."""
-        vectors = self._index.vectors([change.chunk_key for change in deletes]) if deletes else {}
+        namespaces = sorted({change.namespace for change in deletes})
+        keys = [change.chunk_key for change in deletes]
+        vectors = self._index.vectors(keys, namespaces=namespaces) if deletes else {}
         if not vectors:
             return
         with self._database.write() as ledger:
@@ -99,7 +102,7 @@ class SharedWrite:
         if vectors:
             collections.add_to_mean(ledger, self._id, np.stack(vectors), sign)
 
-    def _take_back(self, sent: Sequence[int]) -> None:
+    def _take_back(self, sent: Mapping[int, str]) -> None:
         """Nobody held these any more when the transaction failed: one that was deleted since must leave the index
         again. What is still current waits in the log."""
         if sent:

@@ -17,7 +17,7 @@ from embedhouse.indexing.compare import cut_document
 from embedhouse.indexing.drift import index_drift
 from embedhouse.indexing.served import ServedGeneration
 from embedhouse.indexing.writer import store_chunks
-from embedhouse.ledger import builds, changes, chunks, collections
+from embedhouse.ledger import builds, changes, chunks, collections, documents
 from embedhouse.ledger.builds import DocumentToCut
 from embedhouse.ports import Index
 
@@ -160,27 +160,28 @@ def repair(check: GenerationCheck, served: ServedGeneration, deadline: Deadline)
         cut = cut_document(opened, each.document)
         with opened.parts.database.write() as ledger:
             if each.pk in builds.still_so(ledger, [each]):
-                _drop_doubles(ledger, generation_id, each.pk)
-                store_chunks(ledger, opened, each.pk, cut)
+                _drop_doubles(ledger, generation_id, each)
+                store_chunks(ledger, opened, each.pk, cut, each.namespace)
     with opened.parts.database.write() as ledger:
         current = set(chunks.current_chunks(ledger, sorted(check.to_write)))
         changes.replay(ledger, generation_id, "upsert", sorted(current))
-        changes.replay(ledger, generation_id, "delete", sorted(check.to_delete))
+        for namespace in documents.namespaces_of(ledger, opened.collection.id):  # nobody knows whose they were
+            changes.replay(ledger, generation_id, "delete", sorted(check.to_delete), namespace)
     served.indexer.drain(deadline)
     _sum_anew(served, deadline)
     served.indexer.flush()
     return len(check.to_cut) + len(current) + len(check.to_delete)
 
 
-def _drop_doubles(ledger: Connection, generation_id: int, pk: int) -> None:
+def _drop_doubles(ledger: Connection, generation_id: int, each: DocumentToCut) -> None:
     seen: set[int] = set()
     doubles = []
-    for key, ordinal in chunks.keys_and_places(ledger, generation_id, pk):
+    for key, ordinal in chunks.keys_and_places(ledger, generation_id, each.pk):
         if ordinal in seen:
             doubles.append(key)
         seen.add(ordinal)
     chunks.delete_chunks(ledger, doubles)
-    changes.add_changes(ledger, generation_id, "delete", doubles)
+    changes.add_changes(ledger, generation_id, "delete", doubles, each.namespace)
 
 
 def _sum_anew(served: ServedGeneration, deadline: Deadline) -> None:

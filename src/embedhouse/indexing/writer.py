@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from embedhouse.domain.collections import Collection
 from embedhouse.domain.documents import Document, Metadata
+from embedhouse.domain.namespaces import Place
 from embedhouse.domain.reports import WriteReport
 from embedhouse.indexing.compare import Comparison, Prepared, as_json, stored_diff
 from embedhouse.indexing.open_generation import OpenGeneration
@@ -83,33 +84,38 @@ class DocumentWriter:
         )
         return report, logged
 
-    def set_metadata(self, pk: int, document_id: str, metadata: Metadata) -> Logged:
+    def set_metadata(self, pk: int, place: Place, metadata: Metadata) -> Logged:
         """Replace a document's metadata; nothing is embedded. Errors: InvalidInput."""
+        namespace, document_id = place
         kept = as_json(document_id, metadata)
 
         def write(revision: int, generations: Sequence[OpenGeneration]) -> Logged:
             with self._logged(revision) as (ledger, log):
                 documents.set_metadata(ledger, pk, kept)
-                _log_metadata(ledger, generations, pk)
+                _log_metadata(ledger, generations, pk, namespace)
             return log.logged
 
         return self._as_of_now(write)
 
-    def delete(self, pks: Sequence[int]) -> list[Logged]:
-        """Delete documents and their chunks."""
+    def delete(self, pks: Sequence[int], namespace: str) -> list[Logged]:
+        """Delete documents of one namespace and their chunks."""
         blocks = (pks[start : start + _IDS_PER_DELETE] for start in range(0, len(pks), _IDS_PER_DELETE))
-        return [self._as_of_now(partial(self._delete, block)) for block in blocks]
+        return [self._as_of_now(partial(self._delete, block, namespace)) for block in blocks]
 
-    def _delete(self, pks: Sequence[int], revision: int, generations: Sequence[OpenGeneration]) -> Logged:
+    def _delete(
+        self, pks: Sequence[int], namespace: str, revision: int, generations: Sequence[OpenGeneration]
+    ) -> Logged:
         with self._logged(revision) as (ledger, log):
-            self._delete_within(ledger, pks, generations)
+            self._delete_within(ledger, pks, namespace, generations)
         return log.logged
 
     @staticmethod
-    def _delete_within(ledger: Connection, pks: Sequence[int], generations: Sequence[OpenGeneration]) -> None:
+    def _delete_within(
+        ledger: Connection, pks: Sequence[int], namespace: str, generations: Sequence[OpenGeneration]
+    ) -> None:
         documents.hold_documents(ledger, pks)
         for opened in generations:
-            _forget(ledger, opened, chunks.keys_of(ledger, opened.generation.id, pks))
+            _forget(ledger, opened, chunks.keys_of(ledger, opened.generation.id, pks), namespace)
         documents.delete_documents(ledger, pks)
 
     def _as_of_now(self, write: Callable[[int, Sequence[OpenGeneration]], Result]) -> Result:
@@ -144,30 +150,33 @@ class DocumentWriter:
         prepared = comparison.rechecked(ledger, prepared)
         pks = documents.upsert_documents(ledger, collection_id, [item.document for item in prepared])
         for item in prepared:
-            pk = pks[item.document.id]
+            place = item.document.place
             for opened, cut in zip(generations, item.chunks, strict=False):
-                store_chunks(ledger, opened, pk, cut)
+                store_chunks(ledger, opened, pks[place], cut, place[0])
             if item.known is not None and item.known.metadata != item.document.metadata:
-                _log_metadata(ledger, generations, pk)
+                _log_metadata(ledger, generations, pks[place], place[0])
 
 
-def store_chunks(ledger: Connection, opened: OpenGeneration, pk: int, cut: Sequence[NewChunk]) -> None:
-    """Make a document's chunks in a generation those of `cut`, and log what that changes for its index."""
+def store_chunks(
+    ledger: Connection, opened: OpenGeneration, pk: int, cut: Sequence[NewChunk], namespace: str
+) -> None:
+    """Make the chunks of a document of that namespace in a generation those of `cut`, and log what that changes for
+    its index."""
     generation_id = opened.generation.id
     diff = stored_diff(ledger, generation_id, pk, cut)
     chunks.move_chunks(ledger, diff.kept)
-    _forget(ledger, opened, diff.gone)
+    _forget(ledger, opened, diff.gone, namespace)
     added = chunks.insert_chunks(ledger, generation_id, pk, diff.added)
-    changes.add_changes(ledger, generation_id, "upsert", added)
+    changes.add_changes(ledger, generation_id, "upsert", added, namespace)
 
 
-def _forget(ledger: Connection, opened: OpenGeneration, keys: Sequence[int]) -> None:
+def _forget(ledger: Connection, opened: OpenGeneration, keys: Sequence[int], namespace: str) -> None:
     chunks.delete_chunks(ledger, keys)
     changes.forget_dead_letters(ledger, keys)
-    changes.add_changes(ledger, opened.generation.id, "delete", keys)
+    changes.add_changes(ledger, opened.generation.id, "delete", keys, namespace)
 
 
-def _log_metadata(ledger: Connection, generations: Sequence[OpenGeneration], pk: int) -> None:
+def _log_metadata(ledger: Connection, generations: Sequence[OpenGeneration], pk: int, namespace: str) -> None:
     for opened in generations:
         keys = chunks.keys_of(ledger, opened.generation.id, [pk])
-        changes.add_changes(ledger, opened.generation.id, "metadata", keys)
+        changes.add_changes(ledger, opened.generation.id, "metadata", keys, namespace)

@@ -4,6 +4,7 @@ from that."""
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import msgspec
 from sqlalchemy import Connection, delete, insert, select
@@ -22,11 +23,16 @@ class StoredKey(msgspec.Struct, frozen=True, kw_only=True):
     sha256: bytes
     hint: str
     created_at: float
+    namespaces: tuple[str, ...] | None
+    """Those that it is bound to; None: it may see everything."""
 
 
-def add_key(connection: Connection, name: str, sha256: bytes, hint: str) -> None:
+def add_key(
+    connection: Connection, name: str, sha256: bytes, hint: str, namespaces: Sequence[str] | None = None
+) -> None:
     """Keep a new key. Errors: Conflict where there is one of that name."""
-    row = {"name": name, "sha256": sha256, "hint": hint, "created_at": time.time()}
+    bound = "" if namespaces is None else msgspec.json.encode(namespaces).decode()
+    row = {"name": name, "sha256": sha256, "hint": hint, "created_at": time.time(), "namespaces": bound}
     try:
         connection.execute(insert(t.api_key).values(row))
     except IntegrityError:
@@ -36,9 +42,17 @@ def add_key(connection: Connection, name: str, sha256: bytes, hint: str) -> None
 
 def all_keys(connection: Connection) -> list[StoredKey]:
     """Every key, by name."""
-    columns = (t.api_key.c.name, t.api_key.c.sha256, t.api_key.c.hint, t.api_key.c.created_at)
-    rows = connection.execute(select(*columns).order_by(t.api_key.c.name))
-    return [StoredKey(**row._mapping) for row in rows]
+    rows = connection.execute(select(t.api_key).order_by(t.api_key.c.name))
+    return [
+        StoredKey(
+            name=row.name,
+            sha256=row.sha256,
+            hint=row.hint,
+            created_at=row.created_at,
+            namespaces=msgspec.json.decode(row.namespaces, type=tuple[str, ...]) if row.namespaces else None,
+        )
+        for row in rows
+    ]
 
 
 def delete_key(connection: Connection, name: str) -> bool:

@@ -132,6 +132,7 @@ def documents_to_cut(
                 text=row.text,
                 source=row.source,
                 metadata=msgspec.json.decode(row.metadata),
+                namespace=row.namespace,
             ),
             content_hash=row.content_hash,
         )
@@ -144,7 +145,8 @@ def still_so(connection: Connection, documents: Sequence[DocumentToCut]) -> set[
     ends."""
     hashes = {each.pk: each.content_hash for each in documents}
     query = select(t.document.c.pk, t.document.c.content_hash).where(t.document.c.pk.in_(list(hashes)))
-    rows = connection.execute(query.order_by(t.document.c.pk).with_for_update(read=True))
+    ordered = query.order_by(t.document.c.namespace, t.document.c.id)  # as all who hold documents do
+    rows = connection.execute(ordered.with_for_update(read=True))
     return {row.pk for row in rows if row.content_hash == hashes[row.pk]}
 
 

@@ -10,6 +10,7 @@ import msgspec
 from sqlalchemy import Connection, delete, func, insert, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from embedhouse.domain.namespaces import DEFAULT_NAMESPACE
 from embedhouse.ledger import tables as t
 from embedhouse.ledger.blocks import blocks
 
@@ -49,6 +50,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     chunk_key: int
     action: Action
     counted: bool
+    namespace: str = DEFAULT_NAMESPACE
 
 
 class Logged(msgspec.Struct, frozen=True):
@@ -70,20 +72,30 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     dropped: bool = False
 
 
-def add_changes(connection: Connection, generation_id: int, action: Action, keys: Sequence[int]) -> None:
-    """Log the same action for many chunks."""
+def add_changes(
+    connection: Connection,
+    generation_id: int,
+    action: Action,
+    keys: Sequence[int],
+    namespace: str = DEFAULT_NAMESPACE,
+) -> None:
+    """Log the same action for many chunks of one namespace."""
     if keys:
-        rows = [{"generation_id": generation_id, "chunk_key": key, "action": action} for key in keys]
-        connection.execute(insert(t.change), rows)
+        same = {"generation_id": generation_id, "action": action, "namespace": namespace}
+        connection.execute(insert(t.change), [same | {"chunk_key": key} for key in keys])
 
 
-def replay(connection: Connection, generation_id: int, action: Action, keys: Sequence[int]) -> None:
+def replay(
+    connection: Connection,
+    generation_id: int,
+    action: Action,
+    keys: Sequence[int],
+    namespace: str = DEFAULT_NAMESPACE,
+) -> None:
     """Log the same action for many chunks again: what it brings or takes is in the running sum already."""
     if keys:
-        rows = [
-            {"generation_id": generation_id, "chunk_key": key, "action": action, "state": t.REPLAY} for key in keys
-        ]
-        connection.execute(insert(t.change), rows)
+        same = {"generation_id": generation_id, "action": action, "state": t.REPLAY, "namespace": namespace}
+        connection.execute(insert(t.change), [same | {"chunk_key": key} for key in keys])
 
 
 def pending_changes(
@@ -201,9 +213,11 @@ def replay_all(connection: Connection, generation_id: int) -> None:
     connection.execute(
         update(t.generation).where(t.generation.c.id == generation_id).values(vector_sum=None, vector_count=0)
     )
-    every_chunk = select(t.chunk.c.generation_id, t.chunk.c.key, literal("upsert"), literal(t.PENDING))
+    every_chunk = select(
+        t.chunk.c.generation_id, t.chunk.c.key, literal("upsert"), literal(t.PENDING), t.document.c.namespace
+    ).select_from(t.chunk.join(t.document))
     every_chunk = every_chunk.where(t.chunk.c.generation_id == generation_id).order_by(t.chunk.c.key)
-    columns = ["generation_id", "chunk_key", "action", "state"]
+    columns = ["generation_id", "chunk_key", "action", "state", "namespace"]
     connection.execute(insert(t.change).from_select(columns, every_chunk))
 
 
@@ -252,6 +266,12 @@ def dead_letters(connection: Connection, generation_id: int) -> list[DeadLetter]
 def _changes(connection: Connection, where: tuple[object, ...], limit: int) -> list[Change]:
     query = select(t.change).where(*where).order_by(t.change.c.seq).limit(limit)  # type: ignore[arg-type]
     return [
-        Change(seq=row.seq, chunk_key=row.chunk_key, action=row.action, counted=row.state == t.REPLAY)
+        Change(
+            seq=row.seq,
+            chunk_key=row.chunk_key,
+            action=row.action,
+            counted=row.state == t.REPLAY,
+            namespace=row.namespace,
+        )
         for row in connection.execute(query)
     ]

@@ -9,6 +9,7 @@ import msgspec
 from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
 
 from embedhouse.domain.documents import Chunk, StoredChunk
+from embedhouse.domain.namespaces import Place
 from embedhouse.ledger import collections
 from embedhouse.ledger import tables as t
 from embedhouse.ledger.blocks import blocks
@@ -161,21 +162,20 @@ def keys_by_hash(connection: Connection, generation_id: int, hashes: Sequence[by
     return found
 
 
-def keys_by_document(
-    connection: Connection, generation_id: int, document_ids: Sequence[str]
-) -> dict[str, list[int]]:
-    """Document id -> keys of its chunks in order; documents that do not exist are absent."""
-    found: dict[str, list[int]] = {}
-    joined = t.chunk.join(t.document)
-    for block in blocks(document_ids):
-        query = (
-            select(t.document.c.id, t.chunk.c.key)
-            .select_from(joined)
-            .where(t.chunk.c.generation_id == generation_id, t.document.c.id.in_(block))
-            .order_by(t.document.c.id, t.chunk.c.ordinal)
-        )
-        for row in connection.execute(query):
-            found.setdefault(row.id, []).append(row.key)
+def keys_by_document(connection: Connection, generation_id: int, places: Sequence[Place]) -> dict[Place, list[int]]:
+    """Place -> keys of its document's chunks in order; documents that do not exist are absent."""
+    found: dict[Place, list[int]] = {}
+    for namespace in sorted({namespace for namespace, _ in places}):
+        for block in blocks([document_id for own, document_id in places if own == namespace]):
+            of_documents = (t.document.c.namespace == namespace, t.document.c.id.in_(block))
+            query = (
+                select(t.document.c.id, t.chunk.c.key)
+                .select_from(t.chunk.join(t.document))
+                .where(t.chunk.c.generation_id == generation_id, *of_documents)
+                .order_by(t.document.c.id, t.chunk.c.ordinal)
+            )
+            for row in connection.execute(query):
+                found.setdefault((namespace, row.id), []).append(row.key)
     return found
 
 
@@ -188,9 +188,8 @@ def chunks_of_document(connection: Connection, generation_id: int, document_pk: 
 
 def _with_document() -> Any:
     document = t.document.c
-    return select(t.chunk, document.id, document.title, document.source, document.metadata).select_from(
-        t.chunk.join(t.document)
-    )
+    columns = (document.namespace, document.id, document.title, document.source, document.metadata)
+    return select(t.chunk, *columns).select_from(t.chunk.join(t.document))
 
 
 # Made once: every search runs it.
@@ -209,7 +208,13 @@ def _stored(row: Row[Any]) -> StoredChunk:
         context=row.context,
         hash=row.hash,
     )
-    return StoredChunk(chunk=chunk, title=row.title, source=row.source, metadata=msgspec.json.decode(row.metadata))
+    return StoredChunk(
+        chunk=chunk,
+        title=row.title,
+        source=row.source,
+        metadata=msgspec.json.decode(row.metadata),
+        namespace=row.namespace,
+    )
 
 
 def _position(chunk: NewChunk) -> dict[str, object]:

@@ -22,6 +22,7 @@ from embedhouse.domain.collections import (
 )
 from embedhouse.domain.embeddings import Vectors
 from embedhouse.domain.errors import CollectionExists, UnknownCollection
+from embedhouse.domain.namespaces import Namespaces
 from embedhouse.domain.spaces import Space
 from embedhouse.ledger import tables as t
 from embedhouse.ledger.leadership import alone
@@ -205,8 +206,10 @@ def set_keep_changes_after(connection: Connection, generation_id: int, seq: int 
     _update(connection, generation_id, keep_changes_after=seq)
 
 
-def counts(connection: Connection, collection_id: int, generation_id: int) -> Counts:
-    """Sizes of a generation and its collection."""
+def counts(connection: Connection, collection_id: int, generation_id: int, namespaces: Namespaces = None) -> Counts:
+    """Sizes of a generation and its collection, in these namespaces (None: all)."""
+    if namespaces is not None:
+        return _counts_within(connection, collection_id, generation_id, namespaces)
 
     def count(table: Any, *where: Any) -> int:
         return int(connection.execute(select(func.count()).select_from(table).where(*where)).scalar_one())
@@ -218,6 +221,24 @@ def counts(connection: Connection, collection_id: int, generation_id: int) -> Co
         dead_letters=count(
             t.dead_letter, t.dead_letter.c.generation_id == generation_id, t.dead_letter.c.dropped == 0
         ),
+    )
+
+
+def _counts_within(
+    connection: Connection, collection_id: int, generation_id: int, namespaces: Sequence[str]
+) -> Counts:
+    def count(table: Any, *where: Any) -> int:
+        return int(connection.execute(select(func.count()).select_from(table).where(*where)).scalar_one())
+
+    documents = (t.document.c.collection_id == collection_id, t.document.c.namespace.in_(namespaces))
+    chunks = (t.chunk.c.generation_id == generation_id, *documents)
+    letters = t.dead_letter.join(t.chunk, t.chunk.c.key == t.dead_letter.c.chunk_key).join(t.document)
+    waits = (t.change.c.generation_id == generation_id, t.change.c.state != t.APPLIED)
+    return Counts(
+        documents=count(t.document, *documents),
+        chunks=count(t.chunk.join(t.document), *chunks),
+        pending_chunks=count(t.change, *waits, t.change.c.namespace.in_(namespaces)),
+        dead_letters=count(letters, *chunks, t.dead_letter.c.dropped == 0),
     )
 
 

@@ -6,7 +6,7 @@ holds (`hold`): from there to the end of its transaction nobody else takes it, h
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy import ColumnElement, Connection, Float, cast, delete, func, insert, or_, select, update
 
@@ -64,11 +64,9 @@ def _take(
     # A query of its own: the limit counts what was locked.
     taken = free.order_by(change.seq).limit(limit).with_for_update(skip_locked=True).cte("taken")
     lease = update(t.change).where(change.seq == taken.c.seq).values(lease_owner=owner, leased_until=_NOW + seconds)
-    rows = connection.execute(lease.returning(change.seq, change.chunk_key, change.action)).all()
-    return [
-        Change(seq=row.seq, chunk_key=row.chunk_key, action=row.action, counted=state == t.REPLAY)
-        for row in sorted(rows, key=lambda row: row.seq)
-    ]
+    columns = (change.seq, change.chunk_key, change.action, change.namespace)
+    rows = connection.execute(lease.returning(*columns)).all()
+    return [Change(**row._mapping, counted=state == t.REPLAY) for row in sorted(rows, key=lambda row: row.seq)]
 
 
 def renew(connection: Connection, owner: str, seqs: Sequence[int], seconds: float) -> None:
@@ -158,15 +156,16 @@ def mark_counted(connection: Connection, seqs: Sequence[int]) -> None:
         connection.execute(update(t.change).where(t.change.c.seq.in_(block)).values(state=t.REPLAY))
 
 
-def log_strays(connection: Connection, generation_id: int, keys: Sequence[int]) -> None:
-    """Of chunks that were sent to an index without the ledger's word: those that are not current are to be deleted
-    from it. The running sum never had them."""
+def log_strays(connection: Connection, generation_id: int, sent: Mapping[int, str]) -> None:
+    """Of chunks that were sent to an index without the ledger's word, each key with its namespace: those that are
+    not current are to be deleted from it. The running sum never had them."""
     current: set[int] = set()
-    for block in blocks(keys):
+    for block in blocks(list(sent)):
         current.update(connection.execute(select(t.chunk.c.key).where(t.chunk.c.key.in_(block))).scalars())
     rows = [
         {"generation_id": generation_id, "chunk_key": key, "action": "delete", "state": t.REPLAY}
-        for key in keys
+        | {"namespace": namespace}
+        for key, namespace in sent.items()
         if key not in current
     ]
     if rows:

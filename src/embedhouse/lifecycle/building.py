@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.reports import Progress
@@ -17,6 +18,7 @@ from embedhouse.indexing.served import ServedGeneration
 from embedhouse.indexing.writer import store_chunks
 from embedhouse.ledger import builds, changes, collections
 from embedhouse.ledger.builds import Build, DocumentToCut
+from embedhouse.ledger.leadership import leading
 from embedhouse.lifecycle.donating import IndexDonor
 
 __all__ = ["Builder"]
@@ -47,6 +49,10 @@ class Builder:
     def run(self, progress: Callable[[Progress], None], deadline: Deadline) -> bool:
         """Build until it is complete, and then keep it as a shadow; False where it was paused or stopped before.
         Errors: those of the model, the stores and the disk."""
+        with leading(self._database, f"build of generation {self._id}") as leads:
+            return leads and self._run(progress, deadline)
+
+    def _run(self, progress: Callable[[Progress], None], deadline: Deadline) -> bool:
         if self._build().copies_chunks:
             self._served.opened.donor = IndexDonor(self._opened.live)
         try:
@@ -74,16 +80,20 @@ class Builder:
                 batch = builds.documents_to_cut(ledger, collection_id, build.built_upto, _DOCUMENTS_PER_BATCH)
             if not batch:
                 return
-            yield self._take_over(batch) if build.copies_chunks else self._cut(batch)
+            yield self._database.persist(partial(self._take_over if build.copies_chunks else self._cut, batch))
 
     def _take_over(self, batch: Sequence[DocumentToCut]) -> int:
         with self._database.write() as ledger:
-            pks = sorted(builds.still_so(ledger, batch))
+            still = builds.still_so(ledger, batch)
             live_id = collections.live_generation(ledger, self._opened.collection.id).id
-            added = builds.copy_chunks(ledger, live_id, self._id, pks)
-            changes.add_changes(ledger, self._id, "upsert", added)
-            builds.advance(ledger, self._id, batch, len(added))
-        return len(added)
+            chunk_count = 0
+            for namespace in sorted({each.namespace for each in batch}):
+                pks = [each.pk for each in batch if each.namespace == namespace and each.pk in still]
+                added = builds.copy_chunks(ledger, live_id, self._id, pks)
+                changes.add_changes(ledger, self._id, "upsert", added, namespace)
+                chunk_count += len(added)
+            builds.advance(ledger, self._id, batch, chunk_count)
+        return chunk_count
 
     def _cut(self, batch: Sequence[DocumentToCut]) -> int:
         opened = self._served.opened
@@ -93,7 +103,7 @@ class Builder:
             # Others were changed since, and cut for this generation by whoever did it.
             unchanged = [(each, cut) for each, cut in cuts if each.pk in still]
             for each, cut in unchanged:
-                store_chunks(ledger, opened, each.pk, cut)
+                store_chunks(ledger, opened, each.pk, cut, each.namespace)
             chunk_count = sum(len(cut) for _, cut in unchanged)
             builds.advance(ledger, self._id, batch, chunk_count)
         return chunk_count

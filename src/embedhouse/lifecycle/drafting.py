@@ -90,7 +90,7 @@ def count_work(
         if not batch:
             break
         cut = [chunk for each in batch for chunk in cut_document(cutter, each.document)]
-        unembedded.add([embedded_text(chunk.context, chunk.text) for chunk in cut])
+        unembedded.add({chunk.hash: embedded_text(chunk.context, chunk.text) for chunk in cut})
         counted.documents += len(batch)
         counted.chunks += len(cut)
         counted.characters += sum(len(chunk.text) for chunk in cut)

@@ -49,8 +49,8 @@ def _nothing(text: str) -> Spans:
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
-    """What the answer looks like. `excluded` documents are never shown; `highlight` finds spans in a hit's text;
-    `fusion` names the scoring in explanations."""
+    """What the answer looks like. `excluded` documents, by the names of their places, are never shown; `highlight`
+    finds spans in a hit's text; `fusion` names the scoring in explanations."""
 
     k: int
     documents: bool = False
@@ -144,6 +144,7 @@ class Answering:
             headings=chunk.headings,
             highlights=shape.highlight(chunk.text),
             explain=_explanation(ranking, row, shape.fusion) if shape.explain else None,
+            namespace=stored.namespace,
         )
 
 
@@ -168,8 +169,8 @@ def _current(chunks: ChunkReader, keys: Collection[int]) -> dict[int, StoredChun
     return chunks.current(sorted(keys)) if keys else {}
 
 
-def _id_of(stored: StoredChunk, shape: Shape) -> str:
-    return stored.chunk.document_id if shape.documents else stored.chunk.id
+def _id_of(stored: StoredChunk, shape: Shape) -> tuple[str, str]:
+    return (stored.chunk.document_id if shape.documents else stored.chunk.id), stored.namespace
 
 
 def _explanation(ranking: _Ranking, row: int, fusion: str) -> Explanation:

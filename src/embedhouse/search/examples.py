@@ -8,6 +8,7 @@ import numpy as np
 
 from embedhouse.domain.embeddings import Vectors
 from embedhouse.domain.errors import UnknownDocument
+from embedhouse.domain.namespaces import Place
 from embedhouse.ports import Index
 from embedhouse.search.parts import ChunkReader, SearchParts
 from embedhouse.search.scoring import unit
@@ -15,19 +16,20 @@ from embedhouse.search.scoring import unit
 __all__ = ["document_vectors", "example_vectors"]
 
 
-def document_vectors(document_ids: Sequence[str], chunks: ChunkReader, index: Index) -> dict[str, Vectors]:
+def document_vectors(places: Sequence[Place], chunks: ChunkReader, index: Index) -> dict[Place, Vectors]:
     """Each document's vector, (dimensions,) float32, L2-normalised: the mean of its chunks' vectors. Documents
     without an indexed chunk are absent."""
-    keys = chunks.document_keys(document_ids)
-    stored = index.vectors([key for own in keys.values() for key in own])
-    rows = {name: [stored[key] for key in own if key in stored] for name, own in keys.items()}
-    return {name: unit(unit(np.stack(own)).mean(axis=0)) for name, own in rows.items() if own}
+    keys = chunks.document_keys(places)
+    namespaces = sorted({namespace for namespace, _ in places})
+    stored = index.vectors([key for own in keys.values() for key in own], namespaces=namespaces)
+    rows = {place: [stored[key] for key in own if key in stored] for place, own in keys.items()}
+    return {place: unit(unit(np.stack(own)).mean(axis=0)) for place, own in rows.items() if own}
 
 
-def example_vectors(document_ids: Sequence[str], parts: SearchParts) -> Vectors:
+def example_vectors(places: Sequence[Place], parts: SearchParts) -> Vectors:
     """(n_documents, dimensions) float32, in the order asked. Errors: UnknownDocument."""
-    known = document_vectors(document_ids, parts.chunks, parts.index)
-    for document_id in document_ids:
-        if document_id not in known:
-            raise UnknownDocument(collection=parts.collection, id=document_id)
-    return np.stack([known[document_id] for document_id in document_ids])
+    known = document_vectors(places, parts.chunks, parts.index)
+    for place in places:
+        if place not in known:
+            raise UnknownDocument(collection=parts.collection, id=place[1])
+    return np.stack([known[place] for place in places])

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.embeddings import Vectors
 from embedhouse.domain.errors import InvalidInput, TooLarge
+from embedhouse.domain.namespaces import Place
 from embedhouse.domain.reports import SimilarPair
 from embedhouse.search.examples import document_vectors
 from embedhouse.search.parts import SearchParts
@@ -29,20 +30,21 @@ Pairs = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.float64
 
 
 def near_duplicates(
-    parts: SearchParts, document_ids: Iterable[str], threshold: float, limit: int, deadline: Deadline
+    parts: SearchParts, places: Iterable[Place], threshold: float, limit: int, deadline: Deadline
 ) -> list[SimilarPair]:
     """The `limit` most similar pairs of cosine >= `threshold` between document vectors (means of their chunks).
 
-    Pairs come by score descending, then by ids; `a` < `b`; scores are rounded to 6 decimals. Exact: each pair is
+    Pairs come by score descending, then by ids; `a` <= `b`; scores are rounded to 6 decimals. Exact: each pair is
     compared, block by block, so time grows with the square of the documents and memory does not: it holds one
     vector a document. Documents without an indexed chunk are left out.
     Errors: InvalidInput, TooLarge, DeadlineExceeded, Cancelled.
     """
     _check(threshold, limit)
-    ids, vectors = _all_vectors(parts, sorted(document_ids), deadline)
+    # By id: pairs come in that order.
+    found, vectors = _all_vectors(parts, sorted(places, key=lambda place: (place[1], place[0])), deadline)
     first, second, scores = similar_rows(vectors, threshold, limit, deadline)
     return [
-        SimilarPair(a=ids[a], b=ids[b], score=score)
+        SimilarPair(a=found[a][1], b=found[b][1], score=score, a_namespace=found[a][0], b_namespace=found[b][0])
         for a, b, score in zip(first.tolist(), second.tolist(), scores.tolist(), strict=True)
     ]
 
@@ -56,15 +58,15 @@ def _check(threshold: float, limit: int) -> None:
         raise TooLarge(what="limit", size=limit, limit=MAX_PAIRS, remedy="Raise the threshold to see fewer pairs.")
 
 
-def _all_vectors(parts: SearchParts, ids: list[str], deadline: Deadline) -> tuple[list[str], Vectors]:
-    known: list[str] = []
+def _all_vectors(parts: SearchParts, places: list[Place], deadline: Deadline) -> tuple[list[Place], Vectors]:
+    known: list[Place] = []
     rows: list[Vectors] = []
-    for start in range(0, len(ids), _READ_BLOCK):
+    for start in range(0, len(places), _READ_BLOCK):
         deadline.check("reading document vectors")
-        found = document_vectors(ids[start : start + _READ_BLOCK], parts.chunks, parts.index)
-        block = [document_id for document_id in ids[start : start + _READ_BLOCK] if document_id in found]
+        found = document_vectors(places[start : start + _READ_BLOCK], parts.chunks, parts.index)
+        block = [place for place in places[start : start + _READ_BLOCK] if place in found]
         known += block
-        rows += [found[document_id] for document_id in block]
+        rows += [found[place] for place in block]
     return known, np.stack(rows) if rows else np.empty((0, 1), np.float32)
 
 

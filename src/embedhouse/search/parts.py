@@ -10,6 +10,7 @@ import msgspec
 
 from embedhouse.domain.documents import StoredChunk
 from embedhouse.domain.embeddings import Vectors
+from embedhouse.domain.namespaces import Namespaces, Place
 from embedhouse.ports import Embedder, Index
 
 __all__ = ["Analyzer", "Background", "ChunkReader", "SearchParts"]
@@ -33,10 +34,11 @@ class ChunkReader(Protocol):
     """The ledger's side of a search: text and metadata come from here, never from the index."""
 
     def current(self, keys: Sequence[int]) -> dict[int, StoredChunk]:
-        """The chunks of those keys that are current; a key that is gone or was replaced is absent."""
+        """The chunks of those keys that are current, and may be seen; a key that is gone or was replaced is
+        absent."""
         ...
 
-    def document_keys(self, document_ids: Sequence[str]) -> dict[str, list[int]]:
+    def document_keys(self, places: Sequence[Place]) -> dict[Place, list[int]]:
         """The current chunk keys of each document, in document order; unknown documents are absent."""
         ...
 
@@ -52,7 +54,7 @@ class Background(Protocol):
 
 class SearchParts(msgspec.Struct, frozen=True, kw_only=True):
     """One generation of `collection`, ready to be searched. `executor` runs the lexical side while the model embeds
-    the query."""
+    the query. `namespaces`: those that are searched; None: all."""
 
     collection: str
     index: Index
@@ -61,3 +63,4 @@ class SearchParts(msgspec.Struct, frozen=True, kw_only=True):
     background: Background
     analyzer: Analyzer
     executor: Executor
+    namespaces: Namespaces = None

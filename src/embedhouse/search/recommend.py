@@ -13,6 +13,7 @@ from embedhouse.domain.embeddings import Vectors
 from embedhouse.domain.errors import InvalidInput, TooLarge
 from embedhouse.domain.filters import Filter, parse_filter
 from embedhouse.domain.hits import SearchResult
+from embedhouse.domain.namespaces import DEFAULT_NAMESPACE, Place, place_name
 from embedhouse.ports import Candidates
 from embedhouse.search.answering import Answering, Question, Shape
 from embedhouse.search.examples import example_vectors
@@ -32,7 +33,8 @@ _NO_DIRECTION = 1e-6
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """What to recommend. `documents`: whole documents, best chunk each. `filter` is in the Mongo form.
+    """What to recommend. `documents`: whole documents, best chunk each. `filter` is in the Mongo form. The examples
+    are those of one `namespace`.
 
     `strategy` "average" searches from one point: the mean of what is liked, moved away from the mean of what is
     disliked by their difference (Rocchio, "Relevance feedback in information retrieval", 1971; Qdrant's
@@ -47,6 +49,11 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     filter: dict[str, Any] | None = None
     documents: bool = True
     strategy: Strategy = "average"
+    namespace: str = DEFAULT_NAMESPACE
+
+    def places(self, ids: Sequence[str]) -> list[Place]:
+        """Where examples of these ids are."""
+        return [(self.namespace, document_id) for document_id in ids]
 
 
 class Recommender:
@@ -84,7 +91,7 @@ class Recommender:
         shape = Shape(
             k=wanted.k,
             documents=wanted.documents,
-            excluded=frozenset({*wanted.liked, *wanted.disliked}),
+            excluded=frozenset(map(place_name, wanted.places([*wanted.liked, *wanted.disliked]))),
             fusion=wanted.strategy,
         )
         hits = Answering(self._parts, trace, deadline).hits(question, shape)
@@ -95,14 +102,18 @@ class Recommender:
 
     def _question(self, wanted: Wanted, only: Filter | None, trace: Trace, deadline: Deadline) -> Question:
         with trace.stage("read"):
-            liked = example_vectors(wanted.liked, self._parts)
-            disliked = example_vectors(wanted.disliked, self._parts) if wanted.disliked else liked[:0]
+            liked = example_vectors(wanted.places(wanted.liked), self._parts)
+            disliked = liked[:0]
+            if wanted.disliked:
+                disliked = example_vectors(wanted.places(wanted.disliked), self._parts)
 
         def search(vector: Vectors, depth: int) -> Candidates:
             deadline.check("searching by meaning")
             with trace.stage("dense"):
                 return fetch(
-                    lambda k: self._parts.index.search_dense(vector, k, only, deadline),
+                    lambda k: self._parts.index.search_dense(
+                        vector, k, only, deadline, namespaces=self._parts.namespaces
+                    ),
                     depth,
                     wanted.k,
                     documents=wanted.documents,
@@ -166,10 +177,10 @@ class _NearestExample:
         return Found(dense=best_of([self._search(vector, depth) for vector in self._liked]))
 
     def complete(self, merged: Merged) -> Merged:
-        keys, index = merged.dense_keys.tolist(), self._parts.index
-        scores = nearest(self._liked, index, keys)
+        keys = merged.dense_keys.tolist()
+        scores = nearest(self._liked, self._parts, keys)
         if self._disliked.size:
-            disliked = nearest(self._disliked, index, keys)
+            disliked = nearest(self._disliked, self._parts, keys)
             scores = np.where(scores > disliked, scores, -disliked)
         return msgspec.structs.replace(merged, dense=Side(scores, merged.dense.ranks))
 

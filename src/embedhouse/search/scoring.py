@@ -10,9 +10,8 @@ import numpy.typing as npt
 
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.embeddings import Vectors
-from embedhouse.ports import Index
 from embedhouse.search.fusion import Fused, Side
-from embedhouse.search.parts import Background
+from embedhouse.search.parts import Background, SearchParts
 from embedhouse.search.sides import NO_KEY, Merged
 
 __all__ = ["alone", "background_cosine", "exact_dense", "nearest", "unit"]
@@ -24,12 +23,12 @@ def unit(vectors: Vectors) -> Vectors:
     return np.asarray(vectors / np.where(lengths > 0, lengths, 1), np.float32)
 
 
-def nearest(vectors: Vectors, index: Index, keys: Sequence[int]) -> npt.NDArray[np.float64]:
+def nearest(vectors: Vectors, parts: SearchParts, keys: Sequence[int]) -> npt.NDArray[np.float64]:
     """(n_keys,) float64: the cosine of each stored vector with the nearest of `vectors`, (m, dimensions).
 
     Where the index has no vector any more, the lowest of the others: that candidate is about to be dropped.
     """
-    stored = index.vectors(keys)
+    stored = parts.index.vectors(keys, namespaces=parts.namespaces)
     rows = [row for row, key in enumerate(keys) if key in stored]
     if not rows:
         return np.zeros(len(keys))
@@ -39,7 +38,7 @@ def nearest(vectors: Vectors, index: Index, keys: Sequence[int]) -> npt.NDArray[
     return scores
 
 
-def exact_dense(merged: Merged, vector: Vectors, index: Index, deadline: Deadline) -> Side:
+def exact_dense(merged: Merged, vector: Vectors, parts: SearchParts, deadline: Deadline) -> Side:
     """The dense side with an exact score for every row that only the lexical side found.
 
     Where the index has no vector any more, the lowest of the others: that candidate is about to be dropped.
@@ -49,7 +48,7 @@ def exact_dense(merged: Merged, vector: Vectors, index: Index, deadline: Deadlin
         return merged.dense
     scores = merged.dense.scores.copy()
     keys = merged.lexical_keys[missing].tolist()
-    exact = index.dense_scores(vector, keys, deadline)
+    exact = parts.index.dense_scores(vector, keys, deadline, namespaces=parts.namespaces)
     lowest = min(exact.values(), default=0.0)
     scores[missing] = [exact.get(key, lowest) for key in keys]
     return Side(scores, merged.dense.ranks)

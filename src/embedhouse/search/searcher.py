@@ -130,7 +130,7 @@ class _TextQuestion:
         return msgspec.structs.replace(merged, dense=self._exact(merged))
 
     def _exact(self, merged: Merged) -> Side:
-        return exact_dense(merged, self._vector(), self._parts.index, self._deadline)
+        return exact_dense(merged, self._vector(), self._parts, self._deadline)
 
     def score(self, merged: Merged) -> Fused:
         """Fused as the query says; the side's own scores where one side alone was run."""
@@ -162,7 +162,12 @@ class _TextQuestion:
         with self._trace.stage("dense"):
             return self._enough(
                 lambda k: self._parts.index.search_dense(
-                    vector, k, plan.only, self._deadline, documents=plan.query.documents
+                    vector,
+                    k,
+                    plan.only,
+                    self._deadline,
+                    namespaces=self._parts.namespaces,
+                    documents=plan.query.documents,
                 ),
                 depth,
             )
@@ -173,7 +178,12 @@ class _TextQuestion:
         with self._trace.stage("lexical"):
             return self._enough(
                 lambda k: self._parts.index.search_lexical(
-                    plan.query.text, k, plan.only, self._deadline, documents=plan.query.documents
+                    plan.query.text,
+                    k,
+                    plan.only,
+                    self._deadline,
+                    namespaces=self._parts.namespaces,
+                    documents=plan.query.documents,
                 ),
                 depth,
             )

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from embedhouse.domain.errors import InvalidInput
+from embedhouse.domain.namespaces import DEFAULT_NAMESPACE, NamespaceName
 from embedhouse.sources.kafka_settings import KafkaSourceSettings
 from embedhouse.sources.settings import ReadSettings
 from embedhouse.sources.sql_settings import SqlSourceSettings
@@ -23,10 +24,12 @@ _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
 class FolderSourceSettings(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="folder"
 ):
-    """A folder, or one file, of the machine that syncs: its absolute path, and how files are read."""
+    """A folder, or one file, of the machine that syncs: its absolute path, and how files are read. Its documents go
+    into `namespace`."""
 
     path: Annotated[str, Meta(min_length=1)]
     read: ReadSettings = ReadSettings()
+    namespace: NamespaceName = DEFAULT_NAMESPACE
 
 
 SourceSettings = FolderSourceSettings | SqlSourceSettings | KafkaSourceSettings

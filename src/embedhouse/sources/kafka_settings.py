@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from embedhouse.domain.errors import InvalidInput
+from embedhouse.domain.namespaces import DEFAULT_NAMESPACE, NamespaceName
 from embedhouse.sources.rows import RowShape
 
 __all__ = ["SOURCE_KAFKA_SERVERS", "Envelope", "KafkaSourceSettings"]
@@ -38,7 +39,7 @@ class KafkaSourceSettings(
     an ISO 8601 time in the event (beside Debezium's `before` and `after`) that grows with each change of a
     document; an event that has none is ordered by its place in the partition. options: further ones of librdkafka;
     options_env: option -> environment variable, for those that are secret. batch_events: how many are written at
-    once.
+    once. `namespace`: of its documents.
     """
 
     topic: Annotated[str, Meta(min_length=1)]
@@ -50,6 +51,7 @@ class KafkaSourceSettings(
     options: dict[str, str] = {}
     options_env: dict[str, str] = {}
     batch_events: Annotated[int, Meta(ge=1, le=10_000)] = 500
+    namespace: NamespaceName = DEFAULT_NAMESPACE
 
     def __post_init__(self) -> None:
         for name in self.options:

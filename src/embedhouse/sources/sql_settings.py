@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from embedhouse.domain.errors import InvalidInput
+from embedhouse.domain.namespaces import DEFAULT_NAMESPACE, NamespaceName
 from embedhouse.sources.rows import RowShape
 
 __all__ = ["SOURCE_DB_URL", "SqlSourceSettings"]
@@ -29,7 +30,7 @@ class SqlSourceSettings(
     reads every row; what did not change is told by its hash.
     compare_keys: whether each run also reads all ids, to find rows that are gone, or that came without a newer
     version; None: unless there is a `deleted_column`. page_rows: rows in one statement. The address must be that of
-    a user who may read; nothing is ever written.
+    a user who may read; nothing is ever written. `namespace`: of its documents.
     """
 
     url_env: Annotated[str, Meta(min_length=1)] = SOURCE_DB_URL
@@ -41,6 +42,7 @@ class SqlSourceSettings(
     overlap_versions: Annotated[int, Meta(ge=0)] = 1000
     compare_keys: bool | None = None
     page_rows: Annotated[int, Meta(ge=1, le=100_000)] = 2000
+    namespace: NamespaceName = DEFAULT_NAMESPACE
 
     def __post_init__(self) -> None:
         if bool(self.table.strip()) == bool(self.query.strip()):

@@ -51,7 +51,7 @@ from embedhouse.domain.reports import (
     WriteReport,
 )
 from embedhouse.domain.spaces import Role
-from embedhouse.domain.spending import UsageReport, UsageTotals
+from embedhouse.domain.spending import ApiKeyInfo, UsageReport, UsageTotals
 from embedhouse.settings import Settings
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
@@ -115,7 +115,9 @@ class FakeDocuments:
     def __init__(self, house: FakeHouse) -> None:
         self._house = house
 
-    def upsert(self, name: str, documents: Any, *, wait: str = "indexed", deadline: Any = None) -> WriteReport:
+    def upsert(
+        self, name: str, documents: Any, *, wait: str = "indexed", namespace: Any = None, deadline: Any = None
+    ) -> WriteReport:
         held = self._house.documents_of(name)
         failures, added = [], 0
         for document in documents:
@@ -129,20 +131,24 @@ class FakeDocuments:
             held[document.id] = document
         return WriteReport(added=added, updated=len(documents) - added - len(failures), failures=failures)
 
-    def update_metadata(self, name: str, id: str, metadata: Any, *, replace: bool, deadline: Any = None) -> None:
+    def update_metadata(
+        self, name: str, id: str, metadata: Any, *, replace: bool, namespace: Any = None, deadline: Any = None
+    ) -> None:
         old = self._one(name, id)
         merged = dict(metadata) if replace else {**old.metadata, **metadata}
         kept = {key: value for key, value in merged.items() if value is not None}
         self._house.store[name][id] = msgspec.structs.replace(old, metadata=kept)
 
-    def delete(self, name: str, *, ids: Any = None, filter: Any = None, deadline: Any = None) -> int:
+    def delete(
+        self, name: str, *, ids: Any = None, filter: Any = None, namespace: Any = None, deadline: Any = None
+    ) -> int:
         held = self._house.documents_of(name)
         gone = [key for key in held if (ids is None or key in ids) and matches(held[key], filter)]
         for key in gone:
             del held[key]
         return len(gone)
 
-    def get(self, name: str, id: str, *, deadline: Any = None) -> DocumentView:
+    def get(self, name: str, id: str, *, namespace: Any = None, deadline: Any = None) -> DocumentView:
         return view(self._one(name, id))
 
     def list(
@@ -153,6 +159,7 @@ class FakeDocuments:
         limit: int = 100,
         after: str = "",
         with_text: bool = False,
+        namespaces: Any = None,
         deadline: Any = None,
     ) -> DocumentPage:
         if limit < 1:
@@ -163,7 +170,9 @@ class FakeDocuments:
         shown = [view(self._house.store[name][key], with_text) for key in found[:limit]]
         return DocumentPage(documents=shown, next=found[limit - 1] if len(found) > limit else None)
 
-    def vector(self, name: str, id: str, *, kind: str = "mean", deadline: Any = None) -> list[float]:
+    def vector(
+        self, name: str, id: str, *, kind: str = "mean", namespace: Any = None, deadline: Any = None
+    ) -> list[float]:
         return vector_of(self._one(name, id).text)
 
     def _one(self, name: str, id: str) -> Document:
@@ -227,7 +236,7 @@ class FakeSearch:
         return SearchResult(hits=[], mode="dense", space="f" * 64, took_ms=0.1)
 
     def near_duplicates(
-        self, name: str, *, threshold: float, limit: int, deadline: Any = None
+        self, name: str, *, threshold: float, limit: int, namespaces: Any = None, deadline: Any = None
     ) -> list[SimilarPair]:
         self._house.documents_of(name)
         return [SimilarPair(a="a", b="b", score=max(threshold, 0.99))][:limit] if limit > 0 else []
@@ -299,17 +308,21 @@ class FakeModels:
 
 
 class FakeKeys:
-    """Named keys: key -> name."""
+    """Named keys: key -> name; and name -> the namespaces that it is bound to."""
 
     def __init__(self) -> None:
         self.names: dict[bytes, str] = {}
+        self.bound: dict[str, list[str]] = {}
 
     @property
     def any(self) -> bool:
         return bool(self.names)
 
-    def name_of(self, key: bytes) -> str | None:
-        return self.names.get(key)
+    def holder_of(self, key: bytes) -> ApiKeyInfo | None:
+        if key not in self.names:
+            return None
+        name = self.names[key]
+        return ApiKeyInfo(name=name, hint="", created_at="", namespaces=self.bound.get(name))
 
 
 class FakeSpaces:

@@ -69,7 +69,8 @@ def test_more_like_recommend_and_near_duplicates_answer(client: Any, notes: Any)
     recommended = client.post("/collections/notes/recommend", json={"liked": ["docs/river.md"]})
     pairs = client.get("/collections/notes/near-duplicates", params={"threshold": 0.9})
     assert [more.status_code, recommended.status_code, pairs.status_code] == [200, 200, 200]
-    assert pairs.json() == {"pairs": [{"a": "a", "b": "b", "score": 0.99}]}
+    pair = {"a": "a", "b": "b", "score": 0.99, "a_namespace": "default", "b_namespace": "default"}
+    assert pairs.json() == {"pairs": [pair]}
 
 
 def test_more_like_an_unknown_document_is_not_found(client: Any, notes: Any) -> None:

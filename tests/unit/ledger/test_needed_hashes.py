@@ -35,7 +35,7 @@ def _ledger(path: Path, state: GenerationState, space: Space = SPACE) -> Databas
             NewChunk(ordinal=n, start=0, end=1, text="t", headings=(), context="", hash=str(n).encode())
             for n in range(2)
         ]
-        chunks.insert_chunks(ledger, generation_id, pks["a"], made)
+        chunks.insert_chunks(ledger, generation_id, pks["default", "a"], made)
     return database
 
 

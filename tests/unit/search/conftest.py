@@ -12,6 +12,7 @@ from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.documents import Chunk, StoredChunk
 from embedhouse.domain.embeddings import Embeddings, TokenEmbeddings, Vectors
 from embedhouse.domain.filters import Compare, Filter
+from embedhouse.domain.namespaces import Place
 from embedhouse.domain.spaces import Lane, Role, Space
 from embedhouse.ports import Candidates, Capabilities, IndexEntry, IndexInfo, Tokenizer
 from embedhouse.search.parts import SearchParts
@@ -115,11 +116,13 @@ class FakeIndex:
             exhausted=len(found) <= k,
         )
 
-    def dense_scores(self, vector: Vectors, keys: Sequence[int], deadline: Deadline) -> dict[int, float]:
+    def dense_scores(
+        self, vector: Vectors, keys: Sequence[int], deadline: Deadline, *, namespaces=None
+    ) -> dict[int, float]:
         direction = vector / np.linalg.norm(vector)
         return {key: float(held @ direction) for key, held in self.vectors(keys).items()}
 
-    def vectors(self, keys: Sequence[int]) -> dict[int, Vectors]:
+    def vectors(self, keys: Sequence[int], *, namespaces=None) -> dict[int, Vectors]:
         return {key: self.entries[key].vector for key in keys if key in self.entries}
 
     def keys(self) -> Iterator[int]:
@@ -152,11 +155,11 @@ class FakeLedger:
         self.reads.append(list(keys))
         return {key: self.stored[key] for key in keys if key in self.stored}
 
-    def document_keys(self, document_ids: Sequence[str]) -> dict[str, list[int]]:
-        found: dict[str, list[int]] = {}
+    def document_keys(self, places: Sequence[Place]) -> dict[Place, list[int]]:
+        found: dict[Place, list[int]] = {}
         for key, stored in self.stored.items():
-            if stored.chunk.document_id in document_ids:
-                found.setdefault(stored.chunk.document_id, []).append(key)
+            if stored.place in places:
+                found.setdefault(stored.place, []).append(key)
         return found
 
     def mean_vector(self) -> Vectors | None:

@@ -10,7 +10,9 @@ from embedhouse.search.near_duplicates import MAX_PAIRS, near_duplicates
 
 
 def pairs(generation, ids, threshold=0.99, limit=10):
-    found = near_duplicates(generation.parts, ids, threshold, limit, Deadline.never())
+    found = near_duplicates(
+        generation.parts, [("default", each) for each in ids], threshold, limit, Deadline.never()
+    )
     return [(pair.a, pair.b) for pair in found]
 
 
@@ -54,4 +56,4 @@ def test_near_duplicates_refuse_what_has_no_answer(generation, threshold, limit,
 def test_near_duplicates_stop_at_their_deadline(generation):
     generation.add("a", "x", 0)
     with pytest.raises(DeadlineExceeded):
-        near_duplicates(generation.parts, ["a"], 0.9, 1, Deadline(0.0))
+        near_duplicates(generation.parts, [("default", "a")], 0.9, 1, Deadline(0.0))
