@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -345,13 +347,12 @@ def test_pgvector_without_rights_says_which(url: str, someone: str, opened: Open
         opened(someone).open(SPEC)
 
 
-def test_pgvector_on_a_full_disk_loses_nothing(server: PostgresServer, tmp_path: Path, opened: Opener) -> None:
+def test_pgvector_on_a_full_disk_loses_nothing(server: PostgresServer, opened: Opener) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can mount a small disk")
-    with small_disk(Path("/tmp") / f"embedhouse-disk-{os.getpid()}", "24m") as disk:
-        import pwd
-
-        os.chown(disk.path, pwd.getpwnam("nobody").pw_uid, -1)
+    with tempfile.TemporaryDirectory() as parent, small_disk(Path(parent) / "disk", "24m") as disk:
+        os.chmod(parent, 0o755)
+        shutil.chown(disk.path, "nobody")
         execute(server.url, sql.SQL("CREATE TABLESPACE small LOCATION {}").format(sql.Literal(str(disk.path))))
         execute(server.url, "ALTER DATABASE postgres SET default_tablespace = small")
         index = opened(server.url).open(SPEC)
@@ -366,7 +367,6 @@ def test_pgvector_on_a_full_disk_loses_nothing(server: PostgresServer, tmp_path:
         assert index.info().count == 1_499
         execute(server.url, "ALTER DATABASE postgres RESET default_tablespace")
         server.stop()
-    disk.path.rmdir()
 
 
 # ---- The graph ---------------------------------------------------------------------------------------------------
