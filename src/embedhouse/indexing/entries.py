@@ -9,8 +9,9 @@ import msgspec
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.documents import Metadata, StoredChunk
 from embedhouse.domain.embeddings import Vectors
+from embedhouse.domain.errors import InvalidInput
 from embedhouse.domain.namespaces import place_name
-from embedhouse.ledger.changes import Change
+from embedhouse.ledger.changes import Change, DeadLetter
 from embedhouse.ports import Index, IndexEntry
 
 __all__ = ["Deletion", "deletions", "in_namespaces", "index_entry", "new_metadata", "write_index"]
@@ -64,8 +65,9 @@ def write_index(
     metadata: Iterable[StoredChunk] = (),
     *,
     deadline: Deadline,
-) -> None:
-    """Write to each namespace what is its own; see Index.write."""
+) -> list[DeadLetter]:
+    """Write to each namespace what is its own; see Index.write. The entries that the index refuses for good: they
+    are over its limits, and never stop the rest."""
     shares: dict[str, _Share] = {}
     for stored, vector in upserts:
         shares.setdefault(stored.namespace, _Share()).upserts.append(index_entry(stored, vector))
@@ -73,7 +75,13 @@ def write_index(
         shares.setdefault(namespace, _Share()).deletes.append(key)
     for stored in metadata:
         shares.setdefault(stored.namespace, _Share()).metadata.append((stored.chunk.key, stored.metadata))
-    for namespace, share in shares.items():
+    return [
+        letter for namespace, share in shares.items() for letter in _write_share(index, namespace, share, deadline)
+    ]
+
+
+def _write_share(index: Index, namespace: str, share: _Share, deadline: Deadline) -> list[DeadLetter]:
+    try:
         index.write(
             namespace=namespace,
             upserts=share.upserts,
@@ -81,3 +89,26 @@ def write_index(
             metadata=share.metadata,
             deadline=deadline,
         )
+        return []
+    except InvalidInput as error:
+        parts = _parts(share)
+        if parts:
+            return [letter for part in parts for letter in _write_share(index, namespace, part, deadline)]
+        refused = [*(entry.key for entry in share.upserts), *(key for key, _ in share.metadata)]
+        if not refused:
+            raise
+        return [DeadLetter(chunk_key=key, code=error.code, message=str(error)) for key in refused]
+
+
+def _parts(share: _Share) -> list[_Share]:
+    """The same in smaller writes, deletes first; none where it is one entry alone."""
+    if len(share.upserts) + len(share.metadata) + bool(share.deletes) <= 1:
+        return []
+    middle, half = len(share.upserts) // 2, len(share.metadata) // 2
+    if share.deletes:
+        return [_Share(deletes=share.deletes), _Share(upserts=share.upserts, metadata=share.metadata)]
+    if share.upserts and share.metadata:
+        return [_Share(upserts=share.upserts), _Share(metadata=share.metadata)]
+    if share.upserts:
+        return [_Share(upserts=share.upserts[:middle]), _Share(upserts=share.upserts[middle:])]
+    return [_Share(metadata=share.metadata[:half]), _Share(metadata=share.metadata[half:])]

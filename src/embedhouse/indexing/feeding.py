@@ -11,6 +11,7 @@ from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.reports import Progress
 from embedhouse.domain.threads import ContextThreads
 from embedhouse.indexing.indexer import Drained, Indexer
+from embedhouse.ledger.changes import EVERYTHING
 
 __all__ = ["Feeding"]
 
@@ -18,6 +19,7 @@ __all__ = ["Feeding"]
 _DRAINERS = 2
 _MAX_BACKLOG_CHUNKS = 8192
 _POLL_S = 0.02
+_SHARED_POLL_S = 0.2
 
 
 class Feeding:
@@ -57,6 +59,8 @@ class Feeding:
                 raise
             finally:
                 self._all_logged.set()
+        if self._indexer().is_shared:  # others may still work on some of it
+            self._indexer().finish(EVERYTHING, deadline)
         self._indexer().flush()
         return self._drained
 
@@ -90,6 +94,10 @@ class Feeding:
             deadline.check("indexing")
             if any(drainer.done() for drainer in drainers):
                 break
+            if self._indexer().is_shared:  # others have done some of it
+                if self._indexer().pending() <= _MAX_BACKLOG_CHUNKS:
+                    break
+                time.sleep(_SHARED_POLL_S)
             time.sleep(_POLL_S)
         for drainer in drainers:
             if drainer.done():  # only an error ends it this early

@@ -233,18 +233,21 @@ class Indexer:
             vectors = {key: vector for key, (vector, _) in embedded.items() if key in current}
             with self.guarded() as index:
                 leaving = index.vectors(deletes, namespaces=sorted({change.namespace for change in batch}))
-                write_index(
+                refused = write_index(
                     index,
                     [(current[key], vector) for key, vector in vectors.items()],
                     deletions(batch),
                     new_metadata(batch, current),
                     deadline=Deadline.never(),
                 )
+            for letter in refused:
+                vectors.pop(letter.chunk_key, None)
             with self._database.write() as ledger:
                 applied = changes.mark_applied(ledger, [change.seq for change in batch])
                 self._count(ledger, batch, applied, vectors, leaving)
-                changes.add_dead_letters(ledger, self._id, [one for one in letters if one.chunk_key in current])
                 changes.forget_dead_letters(ledger, [*deletes, *embedded])
+                kept = [one for one in [*letters, *refused] if one.chunk_key in current]
+                changes.add_dead_letters(ledger, self._id, kept)
             self._unflushed += len(batch)
 
     def _write_shared(

@@ -68,15 +68,18 @@ class SharedWrite:
         coming = {key: embedded[key] for key in upserts if key in current and key in embedded}
         deletes = [change.chunk_key for change in mine if change.action == "delete"]
         sent |= {key: current[key].namespace for key in coming}
-        write_index(
+        refused = write_index(
             self._index,
             [(current[key], vector) for key, vector in coming.items()],
             deletions(mine),
             new_metadata(mine, current),
             deadline=Deadline(_WRITE_S),
         )
-        changes.add_dead_letters(ledger, self._id, [one for one in letters if one.chunk_key in current])
+        for letter in refused:
+            coming.pop(letter.chunk_key, None)
         changes.forget_dead_letters(ledger, [*deletes, *coming])
+        kept = [one for one in [*letters, *refused] if one.chunk_key in current]
+        changes.add_dead_letters(ledger, self._id, kept)
         leases.finish(ledger, self._id, sorted(held), durable=self._index.capabilities.durable)
         gone = [change for change in upserts.values() if change.chunk_key not in current and not change.counted]
         leases.count_nothing(ledger, self._id, gone)
