@@ -23,8 +23,8 @@ from ir_measures import nDCG
 from embedhouse.domain.collections import LexicalSettings
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.stores import StoreSettings
-from embedhouse.indexes import pgvector_lexical
-from embedhouse.indexes.pgvector import PgvectorStore
+from embedhouse.indexes.pgvector import lexical as pgvector_lexical
+from embedhouse.indexes.pgvector.store import PgvectorStore
 from embedhouse.ports import Index, IndexEntry, IndexSpec
 from machine import DATA, percentiles, versions, write_result
 

@@ -26,8 +26,8 @@ from embedhouse.domain.errors import (
 )
 from embedhouse.domain.filters import parse_filter
 from embedhouse.domain.stores import Option, StoreSettings, store_of_url
-from embedhouse.indexes import elastic_filters
-from embedhouse.indexes.elasticsearch import ElasticsearchStore
+from embedhouse.indexes.elasticsearch import filters as elastic_filters
+from embedhouse.indexes.elasticsearch.store import ElasticsearchStore
 from embedhouse.indexes.naming import object_name
 from embedhouse.ports import IndexSpec, Sides
 
@@ -454,8 +454,8 @@ def test_index_takes_a_query_of_very_many_terms(stub: ElasticsearchStub) -> None
 def test_index_pages_past_what_one_answer_may_hold(
     stub: ElasticsearchStub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("embedhouse.indexes.elastic_index._PAGE", 7)
-    monkeypatch.setattr("embedhouse.indexes.elastic_index.MOST_CANDIDATES", 20)
+    monkeypatch.setattr("embedhouse.indexes.elasticsearch.index._PAGE", 7)
+    monkeypatch.setattr("embedhouse.indexes.elasticsearch.index.MOST_CANDIDATES", 20)
     index = connected(stub).open(SPEC)
     write(index, *(entry(key, "same") for key in range(1, 31)))
     assert keys_of(lexical(index, "same", 25)) == list(range(1, 26))

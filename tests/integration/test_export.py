@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow.parquet as parquet
 import pytest
 from fake_house import DIMENSIONS, SPACE, HashEmbedder, open_fake_house, vector_of
+from small_disk import small_disk
 
 from embedhouse.cache.embedder import text_sha256
 from embedhouse.domain.collections import ChunkingSettings
@@ -23,14 +24,18 @@ from embedhouse.domain.documents import Document
 from embedhouse.domain.errors import (
     Cancelled,
     Conflict,
+    DiskFull,
+    Forbidden,
     InvalidInput,
     InvalidSetting,
     InvalidVector,
     NotFound,
+    ReadOnly,
     SpaceMismatch,
     UnknownCollection,
     UnreadableSource,
 )
+from embedhouse.domain.models import attributed
 from embedhouse.domain.reports import Progress
 from embedhouse.exports.format import VERSION, Manifest, file_sha256
 from embedhouse.house import House
@@ -270,6 +275,20 @@ def test_export_that_is_stopped_leaves_nothing(house: House, tmp_path: Path) -> 
         house.import_(tmp_path / "out")
 
 
+@pytest.mark.parametrize("name", ["out", "out.parquet"])
+def test_export_onto_a_full_disk_says_so_and_leaves_nothing(house: House, tmp_path: Path, name: str) -> None:
+    with small_disk(tmp_path / "disk", "64k") as disk:
+        disk.fill(leave_bytes=8192)
+        with pytest.raises(DiskFull, match="disk"):
+            house.export("notes", disk.path / name)
+        left = [path.name for path in disk.path.rglob("*") if path.is_file()]
+        assert left == ["ballast"]
+        disk.empty()
+        disk.remount("ro")
+        with pytest.raises(ReadOnly, match="cannot be written"):
+            house.export("notes", disk.path / "other" / name)
+
+
 def test_export_of_an_unknown_collection_makes_nothing(house: House, tmp_path: Path) -> None:
     with pytest.raises(UnknownCollection):
         house.export("nothing", tmp_path / "out")
@@ -438,3 +457,59 @@ def test_manifest_is_what_the_report_says(house: House, tmp_path: Path) -> None:
     assert report.space == manifest.header.fingerprint == SPACE.fingerprint
     assert report.rows == {name: file.rows for name, file in manifest.files.items()}
     assert report.size_bytes == sum((tmp_path / "out" / name).stat().st_size for name in report.rows)
+
+
+@pytest.fixture
+def tenants(tmp_path: Path) -> Iterator[House]:
+    """A house whose "notes" has the same ids and texts in three namespaces."""
+    with open_fake_house(tmp_path / "first") as opened:
+        opened.collections.create("notes")
+        for namespace in ("default", "tenant-a", "tenant-b"):
+            documents = [msgspec.structs.replace(each, namespace=namespace) for each in _documents(25)]
+            opened.documents.upsert("notes", documents)
+        yield opened
+
+
+def test_round_trip_keeps_namespaces_apart(tenants: House, tmp_path: Path) -> None:
+    tenants.export("notes", tmp_path / "out")
+    embedder = HashEmbedder()
+    with open_fake_house(tmp_path / "second", embedder) as other:
+        assert other.import_(tmp_path / "out").documents == 75
+        assert embedder.calls == []
+        for namespaces in (["tenant-a"], ["tenant-b", "default"]):
+            found = [house.search("notes", "river", k=50, namespaces=namespaces).hits for house in (tenants, other)]
+            assert [hit.chunk_id for hit in found[1]] == [hit.chunk_id for hit in found[0]]
+            assert {hit.namespace for hit in found[1]} == set(namespaces)
+
+
+def test_export_of_namespaces_holds_those_alone(tenants: House, tmp_path: Path) -> None:
+    tenants.export("notes", tmp_path / "out", namespaces=["tenant-a"])
+    for file in ("documents.parquet", "chunks.parquet"):
+        assert set(parquet.read_table(tmp_path / "out" / file).column("namespace").to_pylist()) == {"tenant-a"}
+    with pytest.raises(InvalidInput, match="namespace"):
+        tenants.export("notes", tmp_path / "other", namespaces=["not a name"])
+
+
+def test_export_by_a_bound_caller_holds_its_namespaces_alone(tenants: House, tmp_path: Path) -> None:
+    with attributed(caller="a", namespaces=["tenant-a"]):
+        assert tenants.export("notes", tmp_path / "own").documents == 25
+        assert tenants.export("notes", tmp_path / "flat.parquet").documents == 25
+        with pytest.raises(Forbidden, match="bound to other namespaces"):
+            tenants.export("notes", tmp_path / "other", namespaces=["tenant-b"])
+    assert set(parquet.read_table(tmp_path / "own" / "chunks.parquet").column("namespace").to_pylist()) == {
+        "tenant-a"
+    }
+    assert not (tmp_path / "other").exists()
+
+
+def test_import_by_a_bound_caller_brings_nothing_into_other_namespaces(tenants: House, tmp_path: Path) -> None:
+    tenants.export("notes", tmp_path / "all")
+    tenants.export("notes", tmp_path / "own", namespaces=["tenant-a"])
+    with open_fake_house(tmp_path / "second") as other:
+        other.collections.create("notes")
+        with attributed(caller="a", namespaces=["tenant-a"]):
+            with pytest.raises(Forbidden, match="bound to other namespaces"):
+                other.import_(tmp_path / "all")
+            assert other._parts.cache.info().vectors == 0
+            assert other.import_(tmp_path / "own").write.added == 25
+        assert other.collections.get("notes").documents == 25

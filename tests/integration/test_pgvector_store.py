@@ -38,9 +38,11 @@ from embedhouse.domain.errors import (
     StoreUnavailable,
 )
 from embedhouse.domain.stores import Option
-from embedhouse.indexes import pgvector, pgvector_lexical, pgvector_writing
 from embedhouse.indexes.naming import object_name
-from embedhouse.indexes.pgvector import PgvectorStore
+from embedhouse.indexes.pgvector import lexical as pgvector_lexical
+from embedhouse.indexes.pgvector import store as pgvector
+from embedhouse.indexes.pgvector import writing as pgvector_writing
+from embedhouse.indexes.pgvector.store import PgvectorStore
 from embedhouse.ports import Index, IndexSpec, Sides
 
 OWNER = "0123456789ab"
@@ -486,7 +488,7 @@ def test_pgvector_finds_the_best_without_looking_at_common_words(
         looked_for.append(essential_count(*args))
         return looked_for[-1]
 
-    monkeypatch.setattr("embedhouse.indexes.pgvector_searching.essential_count", counted)
+    monkeypatch.setattr("embedhouse.indexes.pgvector.searching.essential_count", counted)
     batch = [
         entry(
             key, f"common everywhere {'usual' if key % 2 else ''} {'rare unique' if key in (7, 77) else ''} w{key}"

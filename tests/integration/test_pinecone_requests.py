@@ -23,10 +23,11 @@ from embedhouse.domain.errors import (
     TooLarge,
 )
 from embedhouse.domain.filters import parse_filter
-from embedhouse.indexes import pinecone_connection, pinecone_searches
 from embedhouse.indexes.bm25 import term_id
 from embedhouse.indexes.memory import MemoryIndex
-from embedhouse.indexes.pinecone_index import PineconeIndex
+from embedhouse.indexes.pinecone import connection as pinecone_connection
+from embedhouse.indexes.pinecone import searches as pinecone_searches
+from embedhouse.indexes.pinecone.index import PineconeIndex
 
 HEAVY = [f"{n:03}" + "n" * 250 for n in range(140)]
 """38 KB of metadata, as it is kept."""

@@ -21,10 +21,10 @@ from embedhouse.domain.errors import (
     StoreUnavailable,
 )
 from embedhouse.domain.stores import StoreSettings, store_of_url
-from embedhouse.indexes import pinecone as adapter
 from embedhouse.indexes.naming import object_name
-from embedhouse.indexes.pinecone import PineconeStore
-from embedhouse.indexes.pinecone_index import PineconeIndex
+from embedhouse.indexes.pinecone import store as adapter
+from embedhouse.indexes.pinecone.index import PineconeIndex
+from embedhouse.indexes.pinecone.store import PineconeStore
 from embedhouse.ports import IndexSpec
 
 
@@ -270,7 +270,7 @@ def test_a_namespace_begun_by_another_process_is_found_after_a_while(
     assert keys_of(mine.search_dense(QUERY, 5, None, NEVER)) == [1]
     theirs.write(upserts=[entry(2)], namespace="tenant", deadline=NEVER)
     assert keys_of(mine.search_dense(QUERY, 5, None, NEVER, namespaces=["tenant"])) == [2]
-    monkeypatch.setattr("embedhouse.indexes.pinecone_spaces._KNOWN_FOR_S", 0.0)
+    monkeypatch.setattr("embedhouse.indexes.pinecone.spaces._KNOWN_FOR_S", 0.0)
     assert sorted(keys_of(mine.search_dense(QUERY, 5, None, NEVER))) == [1, 2]
 
 

@@ -34,7 +34,7 @@ from embedhouse.domain.errors import (
 )
 from embedhouse.domain.filters import parse_filter
 from embedhouse.domain.stores import StoreSettings, store_of_url
-from embedhouse.indexes.qdrant_server import QdrantStore
+from embedhouse.indexes.qdrant.server import QdrantStore
 from embedhouse.ports import IndexSpec
 
 OWNER = "0123456789ab"
@@ -309,8 +309,8 @@ def test_connect_takes_a_store_that_is_named_by_its_url(server: QdrantStub) -> N
 
 
 def test_connect_says_which_extra_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "embedhouse.indexes.qdrant_connection", None)
-    monkeypatch.setitem(sys.modules, "embedhouse.indexes.qdrant_collections", None)
+    monkeypatch.setitem(sys.modules, "embedhouse.indexes.qdrant.connection", None)
+    monkeypatch.setitem(sys.modules, "embedhouse.indexes.qdrant.collections", None)
     with pytest.raises(MissingExtra, match=r"embedhouse\[qdrant\]"):
         QdrantStore.connect(StoreSettings(kind="qdrant", url="http://127.0.0.1:1"), owner=OWNER)
 

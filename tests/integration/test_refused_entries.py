@@ -7,7 +7,7 @@ from fake_house import open_fake_house
 
 from embedhouse.domain.documents import Document
 from embedhouse.domain.errors import TooLarge
-from embedhouse.indexes.qdrant import QdrantEdgeIndex
+from embedhouse.indexes.qdrant.edge import QdrantEdgeIndex
 
 
 @pytest.fixture

@@ -133,6 +133,36 @@ def test_writers_of_the_same_documents_neither_fail_nor_mix(houses: tuple[House,
         assert hits[0].text == each.text
 
 
+def test_what_postgresql_cannot_hold_is_a_failure_of_that_document_alone(houses: tuple[House, House]) -> None:
+    order = random.Random(1)
+    longest = "".join(chr(order.randrange(0x10000, 0x1F000)) for _ in range(512))
+    bad = {
+        "too long": Document(id=longest + "x", text="Some text."),
+        "nul in source": Document(id="b", text="Some text.", source="a\0b"),
+        "nul in text": Document(id="c", text="a\0b"),
+        "nul in metadata": Document(id="d", text="Some text.", metadata={"a": "b\0c"}),
+    }
+    good = Document(id=longest, text="Unlike the others.", title="ﬀ 東京", metadata={"ü": "🙂" * 3000})
+    report = houses[0].documents.upsert(NOTES, [*bad.values(), good])
+    assert (report.added, len(report.failures)) == (1, len(bad))
+    found = houses[1].documents.get(NOTES, longest)
+    assert (found.text, found.title, found.metadata) == (good.text, good.title, good.metadata)
+    assert houses[1].search(NOTES, "others", mode="lexical").hits[0].document_id == longest
+
+
+def test_metadata_that_many_merge_at_once_is_all_there(houses: tuple[House, House]) -> None:
+    houses[0].documents.upsert(NOTES, _documents(1))
+
+    def merge(number: int) -> None:
+        houses[number % 2].documents.update_metadata(NOTES, "d1", {f"k{number}": number})
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(merge, range(16)))
+    assert houses[1].documents.get(NOTES, "d1").metadata == {f"k{number}": number for number in range(16)}
+    found = houses[0].search(NOTES, "Text", mode="lexical", filter={"k7": 7, "k8": 8})
+    assert [hit.document_id for hit in found.hits] == ["d1"]
+
+
 def test_processes_share_the_work_and_embed_each_chunk_once(url: str, store: SharedStore, tmp_path: Path) -> None:
     embedders = [HashEmbedder(seconds_per_batch=0.02) for _ in range(3)]
     houses = [open_shared_house(tmp_path / str(n), url, store, each) for n, each in enumerate(embedders)]

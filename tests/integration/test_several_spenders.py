@@ -157,12 +157,21 @@ def test_space_that_one_process_freezes_is_frozen_for_all(
     assert len(states[1].known()) == 1
     embedder.version = "another"
     states[0].check(one, NEVER)
+    assert _soon(lambda: _is_frozen(other))
     with pytest.raises(SpaceFrozen):
         other.embed(["text"], role="query", deadline=NEVER)
     states[1].unfreeze(other, NEVER, accept=True)
-    one.embed(["text"], role="query", deadline=NEVER)
+    assert _soon(lambda: not _is_frozen(one))
     for each in states:
         each.close()
+
+
+def _is_frozen(guarded: GuardedEmbedder) -> bool:
+    try:
+        guarded.embed(["text"], role="query", deadline=NEVER)
+    except SpaceFrozen:
+        return True
+    return False
 
 
 def test_first_canary_is_recorded_once_though_two_take_it(databases: list[Database]) -> None:

@@ -144,6 +144,12 @@ def test_postgres_uuid_keys_and_a_query(url: str, shop: psycopg.Connection[Any])
     assert items[0].document.text.endswith("100%")
 
 
+def test_postgres_keys_that_are_no_ids_are_failures_of_their_rows(url: str) -> None:
+    query = "SELECT to_jsonb(n) || '{}'::jsonb AS id, 'Text.' AS text FROM generate_series(1, 3) AS n"
+    items = _read(_source(url, SqlSourceSettings(query=query)))
+    assert [str(item.error).count("an id must be") for item in items] == [1, 1, 1]
+
+
 def test_postgres_row_that_committed_late_is_read_within_the_overlap(
     house: House, url: str, shop: psycopg.Connection[Any]
 ) -> None:

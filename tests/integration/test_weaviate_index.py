@@ -132,7 +132,7 @@ def test_index_makes_properties_that_another_process_makes_at_once(stub: Weaviat
 def test_index_keeps_the_order_at_a_bounded_number_of_paths(
     stub: WeaviateStub, index: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("embedhouse.indexes.weaviate_classes._MOST_FIELDS", 3)
+    monkeypatch.setattr("embedhouse.indexes.weaviate.classes._MOST_FIELDS", 3)
     write(index, entry(1, a=1, b=2))
     assert dense(index, raw={"never": {"$gt": 0}}) == []
     write(index, *(entry(key, **{f"f{key}": key}) for key in (2, 3, 4)), entry(5, a=5))

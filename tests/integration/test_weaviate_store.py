@@ -37,8 +37,8 @@ from embedhouse.domain.errors import (
     StoreUnavailable,
 )
 from embedhouse.domain.stores import Option, StoreSettings, store_of_url
-from embedhouse.indexes.weaviate import WeaviateStore
-from embedhouse.indexes.weaviate_link import WeaviateLink
+from embedhouse.indexes.weaviate.link import WeaviateLink
+from embedhouse.indexes.weaviate.store import WeaviateStore
 from embedhouse.ports import Index
 
 
@@ -73,7 +73,7 @@ def test_connect_asks_nothing(stub: WeaviateStub, connect: Any) -> None:
 
 
 def test_connect_without_the_client_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "embedhouse.indexes.weaviate_link", None)
+    monkeypatch.setitem(sys.modules, "embedhouse.indexes.weaviate.link", None)
     with pytest.raises(MissingExtra, match=r"embedhouse\[weaviate\]"):
         WeaviateStore.connect(StoreSettings(kind="weaviate", url="http://127.0.0.1:1"), owner=OWNER)
 

@@ -1,5 +1,5 @@
-"""`kill -9` at seeded points of build, promotion, rollback, drop and sync: nothing acknowledged is missing, no space
-is mixed, and one repair is enough."""
+"""`kill -9` at seeded points of build, promotion, rollback, drop and sync: nothing acknowledged is missing, no
+space is mixed, and one repair is enough."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Runs in a process of its own until it is killed: upgrades of a collection that is written meanwhile, or syncs of a
-folder that changes. Each write and each flip is acknowledged on standard output.
+"""Runs in a process of its own until it is killed: upgrades of a collection that is written meanwhile, or syncs of
+a folder that changes. Each write and each flip is acknowledged on standard output.
 
 python upgrade_worker.py HOME SEED            builds, promotions, rollbacks, drops, with writes between
 python upgrade_worker.py HOME SEED FOLDER     syncs of that folder

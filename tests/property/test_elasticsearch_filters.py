@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from embedhouse.domain.documents import Metadata
 from embedhouse.domain.filters import All, AnyOf, Compare, Exists, Filter, Membership, Not, Scalar, matches
-from embedhouse.indexes import elastic_filters
-from embedhouse.indexes.elastic_filters import RANGES, TERMS, metadata_fields, query_of
+from embedhouse.indexes.elasticsearch import filters as elastic_filters
+from embedhouse.indexes.elasticsearch.filters import RANGES, TERMS, metadata_fields, query_of
 
 FIELDS = st.sampled_from(["a", "b", "a.b", "ü"])
 NUMBERS = st.integers(-3, 3) | st.sampled_from([0.5, -0.0, 1.0, 2**53 + 1, -(2**80), 1e300, 5e-324])

@@ -15,7 +15,7 @@ from postgres_server import fresh_database
 from embedhouse.domain.collections import LexicalSettings
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.filters import All, AnyOf, Compare, Exists, Filter, Membership, Not, Scalar, matches
-from embedhouse.indexes.pgvector_filters import storable, stored
+from embedhouse.indexes.pgvector.filters import storable, stored
 from embedhouse.ports import Index, IndexEntry, IndexSpec
 
 VALUES: list[Scalar] = [

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from pinecone_stub_data import matches_filter
 
 from embedhouse.domain.filters import All, AnyOf, Compare, Exists, Filter, Membership, Not, Scalar, matches
-from embedhouse.indexes.pinecone_filters import condition_of, is_coarse, passes
-from embedhouse.indexes.pinecone_records import escaped, filterable, string_number, unescaped
+from embedhouse.indexes.pinecone.filters import condition_of, is_coarse, passes
+from embedhouse.indexes.pinecone.records import escaped, filterable, string_number, unescaped
 
 FIELDS = st.sampled_from(["a", "b", "a.b", "\\"])
 NUMBERS = st.integers(-3, 3) | st.sampled_from([0.5, 1.0, 2**53 + 1, 10**400, -(10**400)])

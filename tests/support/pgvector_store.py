@@ -12,7 +12,7 @@ from postgres_server import PostgresServer, fresh_database
 from psycopg import sql
 
 from embedhouse.domain.stores import Option, StoreSettings
-from embedhouse.indexes.pgvector import PgvectorStore
+from embedhouse.indexes.pgvector.store import PgvectorStore
 
 __all__ = ["connect", "execute", "foreign_table", "maybe_own_server"]
 

@@ -13,7 +13,7 @@ from pinecone_stub import PineconeStub
 from embedhouse.domain.collections import LexicalSettings
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.stores import Option
-from embedhouse.indexes.pinecone import PineconeStore
+from embedhouse.indexes.pinecone.store import PineconeStore
 from embedhouse.ledger.database import Database
 from embedhouse.ledger.term_statistics import LedgerTermStatistics
 from embedhouse.ports import Candidates, IndexEntry, IndexSpec

@@ -23,15 +23,15 @@ from qdrant_stub import QdrantStub, foreign_collection
 
 from embedhouse.domain.errors import IndexDamaged
 from embedhouse.domain.stores import StoreKind, StoreSettings, store_of_url
-from embedhouse.indexes import qdrant
-from embedhouse.indexes.elasticsearch import ElasticsearchStore
+from embedhouse.indexes.elasticsearch.store import ElasticsearchStore
 from embedhouse.indexes.embedded import EmbeddedStore
 from embedhouse.indexes.memory import MemoryIndex
 from embedhouse.indexes.naming import object_name
-from embedhouse.indexes.pinecone import PineconeStore
-from embedhouse.indexes.qdrant_collections import QdrantCollections, QdrantOptions
-from embedhouse.indexes.qdrant_connection import QdrantConnection
-from embedhouse.indexes.qdrant_server import QdrantStore
+from embedhouse.indexes.pinecone.store import PineconeStore
+from embedhouse.indexes.qdrant import edge as qdrant
+from embedhouse.indexes.qdrant.collections import QdrantCollections, QdrantOptions
+from embedhouse.indexes.qdrant.connection import QdrantConnection
+from embedhouse.indexes.qdrant.server import QdrantStore
 from embedhouse.ledger.database import Database
 from embedhouse.ledger.term_statistics import LedgerTermStatistics
 from embedhouse.ports import Index, IndexSpec, Store
@@ -220,7 +220,7 @@ def _weaviate(folder: Path) -> Iterator[StoreUnderTest]:
     """A real server where EMBEDHOUSE_TEST_WEAVIATE_URL names one, else the stub."""
     from weaviate_store import foreign_class, running_weaviate
 
-    from embedhouse.indexes.weaviate import WeaviateStore
+    from embedhouse.indexes.weaviate.store import WeaviateStore
 
     with running_weaviate() as (settings, stub):
         store = WeaviateStore.connect(settings, owner=OWNER)

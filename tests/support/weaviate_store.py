@@ -19,7 +19,7 @@ from embedhouse.domain.collections import LexicalSettings
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.filters import parse_filter
 from embedhouse.domain.stores import Option, StoreSettings, store_of_url
-from embedhouse.indexes.weaviate import WeaviateStore
+from embedhouse.indexes.weaviate.store import WeaviateStore
 from embedhouse.ports import Candidates, Index, IndexEntry, IndexSpec
 
 __all__ = [

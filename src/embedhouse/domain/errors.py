@@ -250,8 +250,8 @@ class HouseLocked(Conflict):
 
 class MassDeletion(Conflict):
     """Source {source}: {gone} of its {known} documents are gone from it, more than the share of {share} that may be
-    deleted at once, so none was. If they are meant to go, run `embedhouse sync {collection} --allow-mass-delete`; if
-    not, the source is not what it was."""
+    deleted at once, so none was. If they are meant to go, run `embedhouse sync {collection} --allow-mass-delete`;
+    if not, the source is not what it was."""
 
     code = "mass_deletion"
 

@@ -6,7 +6,7 @@ import contextlib
 import shutil
 from pathlib import Path
 
-from embedhouse.indexes.qdrant import QdrantEdgeIndex
+from embedhouse.indexes.qdrant.edge import QdrantEdgeIndex
 from embedhouse.ports import IndexSpec
 
 __all__ = ["EmbeddedStore"]

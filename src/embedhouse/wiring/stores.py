@@ -89,23 +89,23 @@ class Stores:
         """Imported here: each needs an extra of its own."""
         match settings.kind:
             case "postgresql":
-                from embedhouse.indexes.pgvector import PgvectorStore
+                from embedhouse.indexes.pgvector.store import PgvectorStore
 
                 return PgvectorStore.connect(settings, owner=self._owner)
             case "qdrant":
-                from embedhouse.indexes.qdrant_server import QdrantStore
+                from embedhouse.indexes.qdrant.server import QdrantStore
 
                 return QdrantStore.connect(settings, owner=self._owner)
             case "elasticsearch" | "opensearch":
-                from embedhouse.indexes.elasticsearch import ElasticsearchStore
+                from embedhouse.indexes.elasticsearch.store import ElasticsearchStore
 
                 return ElasticsearchStore.connect(settings, owner=self._owner)
             case "weaviate":
-                from embedhouse.indexes.weaviate import WeaviateStore
+                from embedhouse.indexes.weaviate.store import WeaviateStore
 
                 return WeaviateStore.connect(settings, owner=self._owner)
             case _:
-                from embedhouse.indexes.pinecone import PineconeStore
+                from embedhouse.indexes.pinecone.store import PineconeStore
 
                 statistics = LedgerTermStatistics(self._database)
                 return PineconeStore.connect(settings, owner=self._owner, statistics=statistics)

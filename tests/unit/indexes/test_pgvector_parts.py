@@ -9,11 +9,11 @@ import psycopg
 import pytest
 
 from embedhouse.domain.collections import LexicalSettings
-from embedhouse.indexes import pgvector_errors
-from embedhouse.indexes.pgvector_errors import is_transient, label_of, store_error
-from embedhouse.indexes.pgvector_filters import storable, stored
-from embedhouse.indexes.pgvector_index import GraphSettings, PgvectorIndex
-from embedhouse.indexes.pgvector_lexical import (
+from embedhouse.indexes.pgvector import errors as pgvector_errors
+from embedhouse.indexes.pgvector.errors import is_transient, label_of, store_error
+from embedhouse.indexes.pgvector.filters import storable, stored
+from embedhouse.indexes.pgvector.index import GraphSettings, PgvectorIndex
+from embedhouse.indexes.pgvector.lexical import (
     OF_ALL,
     Difference,
     QueryTerm,
@@ -23,7 +23,7 @@ from embedhouse.indexes.pgvector_lexical import (
     query_terms,
     tsquery,
 )
-from embedhouse.indexes.pgvector_schema import Mark, Tables
+from embedhouse.indexes.pgvector.schema import Mark, Tables
 
 SETTINGS = LexicalSettings()
 

@@ -12,7 +12,7 @@ import pytest
 from embedhouse.domain.collections import LexicalSettings
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.errors import HouseLocked, IndexDamaged
-from embedhouse.indexes.qdrant import QdrantEdgeIndex
+from embedhouse.indexes.qdrant.edge import QdrantEdgeIndex
 from embedhouse.ports import IndexEntry
 
 NEVER = Deadline.never()
@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from embedhouse.domain.collections import LexicalSettings
 from embedhouse.domain.deadline import Deadline
-from embedhouse.indexes.qdrant import QdrantEdgeIndex
+from embedhouse.indexes.qdrant.edge import QdrantEdgeIndex
 from embedhouse.ports import IndexEntry
 
 index = QdrantEdgeIndex.open(Path(sys.argv[1]), dimensions=4, lexical=LexicalSettings())

@@ -21,9 +21,9 @@ from embedhouse.domain.errors import IndexDamaged, StoreRefused, StoreUnauthoriz
 from embedhouse.domain.filters import parse_filter
 from embedhouse.domain.scalars import flatten
 from embedhouse.indexes.filter_terms import range_field
-from embedhouse.indexes.weaviate_errors import error_of, error_of_code, error_of_text, is_passing
-from embedhouse.indexes.weaviate_filters import condition_of, filterable, is_end
-from embedhouse.indexes.weaviate_objects import key_of, object_id
+from embedhouse.indexes.weaviate.errors import error_of, error_of_code, error_of_text, is_passing
+from embedhouse.indexes.weaviate.filters import condition_of, filterable, is_end
+from embedhouse.indexes.weaviate.objects import key_of, object_id
 
 KEYS = st.integers(0, 2**63 - 1)
 

@@ -1,0 +1,1 @@
+"""Qdrant's engine: in the process, and as a server or cluster."""
