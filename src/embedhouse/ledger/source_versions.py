@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, and_, case, delete, select
+from sqlalchemy import Connection, and_, case, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from embedhouse.ledger import tables as t
 from embedhouse.ledger.blocks import blocks
 
-__all__ = ["EventVersion", "advance", "forget_versions", "newest", "versions"]
+__all__ = ["EventVersion", "advance", "versions"]
 
 
 class EventVersion(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,16 +35,6 @@ class EventVersion(msgspec.Struct, frozen=True, kw_only=True):
         if self.partition == other.partition:
             return self.offset > other.offset
         return self.sent_at_ms > other.sent_at_ms
-
-
-def newest(events: Iterable[EventVersion]) -> dict[str, EventVersion]:
-    """The newest event of each document."""
-    found: dict[str, EventVersion] = {}
-    for event in events:
-        known = found.get(event.document_id)
-        if known is None or event.is_newer_than(known):
-            found[event.document_id] = event
-    return found
 
 
 def advance(connection: Connection, source_id: int, events: Sequence[EventVersion]) -> set[str]:
@@ -86,8 +76,3 @@ def versions(connection: Connection, source_id: int, ids: Sequence[str]) -> dict
             names = EventVersion.__struct_fields__
             found[row.document_id] = EventVersion(**{name: row._mapping[name] for name in names})
     return found
-
-
-def forget_versions(connection: Connection, source_id: int) -> None:
-    """Take every event for new from now on."""
-    connection.execute(delete(t.source_version).where(t.source_version.c.source_id == source_id))

@@ -1,4 +1,5 @@
-"""Documents from somewhere: files and folders, SQL tables, topics. What reads them is imported when it is needed."""
+"""Documents from somewhere: files and folders, SQL tables, topics. What reads them is imported when it is
+needed."""
 
 from embedhouse.sources.bindings import FolderSourceSettings, SourceSettings
 from embedhouse.sources.files import FileSource, open_source

@@ -168,7 +168,7 @@ class SqlSource:
         seen: set[int] = set()
         reached: Mark | None = since
         for row in self._pages(page, lambda row: (version(row), self._key(row)), deadline):
-            mark = hash(self._key(row))
+            mark = _hash(self._key(row))
             if mark in seen:
                 reached = None
                 continue
@@ -181,7 +181,7 @@ class SqlSource:
         """Every row as an item; an error where its id was there before. Hashes are kept, not ids."""
         seen: set[int] = set()
         for row in rows:
-            mark = hash(self._key(row))
+            mark = _hash(self._key(row))
             if mark in seen:
                 yield self._duplicate(self._key(row))
                 continue
@@ -225,6 +225,11 @@ class SqlSource:
     def _is_deleted(self, mark: object) -> bool:
         shape = self._settings.shape
         return shape.deleted_column is not None and is_marked_deleted({shape.deleted_column: mark}, shape)
+
+
+def _hash(key: object) -> int:
+    """Of whatever a database takes for a key."""
+    return hash(key) if isinstance(key, int | str) else hash(repr(key))
 
 
 def _too_large(where: str, characters: int, limit: int) -> TooLarge:

@@ -403,6 +403,18 @@ def test_bind_list_and_unbind(house: House, shop: sqlite3.Connection, tmp_path: 
         house.sources.unbind("notes", "tickets")
 
 
+def test_sources_of_two_namespaces_may_have_the_same_ids(house: House, shop: sqlite3.Connection) -> None:
+    _fill(shop, 4)
+    for tenant in ("acme", "globex"):
+        settings = SqlSourceSettings(table="tickets", shape=SHAPE, namespace=tenant)
+        house.sources.bind("notes", settings, name=tenant)
+    assert [_counts(each) for each in house.sync("notes").sources] == [(4, 0, 0, 0), (4, 0, 0, 0)]
+    shop.execute("DELETE FROM tickets WHERE id = 1")
+    assert [_counts(each) for each in house.sync("notes", sources=["acme"]).sources] == [(0, 0, 3, 1)]
+    assert len(house.search("notes", "body", mode="lexical", namespaces=["acme"]).hits) == 3
+    assert len(house.search("notes", "body", mode="lexical", namespaces=["globex"]).hits) == 4
+
+
 def test_collection_with_sources_can_be_deleted(house: House, shop: sqlite3.Connection) -> None:
     _fill(shop, 2)
     house.sources.bind("notes", SHOP)
