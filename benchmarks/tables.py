@@ -166,6 +166,88 @@ def providers(result: Result) -> str:
     return table([limit, "of the limit", "refused after the first second"], rows)
 
 
+def _judged(met: bool) -> str:
+    return "met" if met else "**missed**"
+
+
+STORES = {
+    "embedded": "Embedded",
+    "postgresql": "PostgreSQL, pgvector",
+    "elasticsearch": "Elasticsearch: **an emulator**, no measure of the product",
+}
+
+
+def stores(result: Result) -> str:
+    """Each store: how it is loaded, then each search by three layers."""
+    return "\n\n".join(_store(STORES[kind], row) for kind, row in result["stores"].items())
+
+
+def _store(name: str, result: Result) -> str:
+    load = result["load"]
+    rows = []
+    for kind, row in result["searches"].items():
+        recall = f"{row['recall_at_10']:.3f}" if "recall_at_10" in row else "-"
+        over = [_overhead(row[f"{layer}_overhead"]) for layer in ("adapter", "house")]
+        rows.append([kind, recall, both(row["bare"]), both(row["adapter"]), both(row["house"]), *over])
+    head = [f"{name}, {result['chunks']:,} chunks: p50 / p99 ms", "recall@10", "bare client", "adapter", "house"]
+    made = table([*head, "adapter adds", "house adds"], rows)
+    rates = ", ".join(f"{load[f'{layer}_per_s']:,.0f} by the {text}" for layer, text in _LAYERS.items())
+    settled = f"optimising {load['optimise_s']:.0f} s, compacting the house's {load['compact_s']:.0f} s"
+    over = f"the adapter adds {100 * load['adapter_overhead']:.0f} %: {_judged(load['met'])}"
+    return f"{made}\n\nLoaded, entries a second: {rates} ({over}); {settled}."
+
+
+_LAYERS = {"bare": "bare client", "adapter": "adapter", "house": "whole house"}
+
+
+def _overhead(over: Result) -> str:
+    return f"{over['ms']:+.2f} ms of {over['allowed_ms']:.2f}: {_judged(over['met'])}"
+
+
+def upgrade(result: Result) -> str:
+    """Searches during a build, its throughput, flips."""
+    rows = []
+    for name, row in result["changes"].items():
+        search, build = row["searched"], row["throughput"]
+        meanwhile = f"{both(search['while_building'])}, {search['times_p99']:.1f} x: {_judged(search['met'])}"
+        speeds = f"{build['build_tokens_per_s']:,.0f} of {build['raw_tokens_per_s']:,.0f}"
+        share = f"{100 * build['share_of_raw']:.0f} %: {_judged(build['met'])}"
+        rows.append([name, both(search["idle"]), meanwhile, speeds, share])
+    head = ["", "idle p50 / p99 ms", "while it is built (p99 <= 3 x)", "tokens/s of raw", "share (>= 85 %)"]
+    return f"{table(head, rows)}\n\n{_flips(result['flips'])}"
+
+
+def _flips(flips: Result) -> str:
+    kinds = {"promotion": "promote", "rollback": "rollback"}
+    rows = [
+        [
+            f"{flips[f'{kind}s']} {kind}s",
+            both(flips[f"{short}_flip"]),
+            f"{flips[f'{short}_flip']['max_ms']:.1f}: {_judged(flips[f'{short}_flip']['met'])}",
+            both(flips[f"{short}_call"]),
+        ]
+        for kind, short in kinds.items()
+    ]
+    return table(["flips, p50 / p99 ms", "the flip", "the longest (<= 50)", "the whole call"], rows)
+
+
+def sync(result: Result) -> str:
+    """Brought in, unchanged, changed."""
+    names = {
+        "first": "brought in",
+        "unchanged": "unchanged, all compared (>= 20,000 rows/s, 0 tokens)",
+        "unchanged_by_version": "unchanged, by the version column",
+        "one_percent_changed": "1 % changed",
+    }
+    rows = []
+    for name, shown in names.items():
+        row = result[name]
+        written = f"{row['added'] + row['updated']:,}"
+        rows.append([shown, f"{row['seconds']:.2f}", f"{row['rows_per_s']:,.0f}", written, f"{row['tokens']:,}"])
+    head = f"{result['rows']:,} rows of {result['database']}"
+    return table([head, "seconds", "rows/s", "written", "tokens"], rows)
+
+
 TABLES: dict[str, tuple[str, Callable[[Result], str]]] = {
     "embed": ("embed", embed),
     "search": ("search", search),
@@ -175,6 +257,9 @@ TABLES: dict[str, tuple[str, Callable[[Result], str]]] = {
     "memory": ("memory", memory),
     "cache": ("cache", cache),
     "providers": ("providers", providers),
+    "stores": ("stores", stores),
+    "upgrade": ("upgrade", upgrade),
+    "sync": ("sync", sync),
 }
 
 
