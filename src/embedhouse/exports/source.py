@@ -12,10 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from embedhouse.cache.embedder import text_sha256
+from embedhouse.domain.binding import salt_of
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.documents import Document, embedded_text
 from embedhouse.domain.embeddings import Embeddings, Vectors
 from embedhouse.domain.errors import InvalidVector, StorageError, UnreadableSource
+from embedhouse.domain.namespaces import Place
 from embedhouse.domain.spaces import Space
 from embedhouse.exports.format import CHUNKS, DOCUMENTS, Header
 from embedhouse.ports import SourceItem, VectorCache
@@ -27,10 +29,8 @@ __all__ = ["ExportedDocuments"]
 
 _DOCUMENTS_PER_BATCH = 128
 _CHUNKS_PER_BATCH = 1024
+_ROWS_PER_SCAN = 65_536
 _LENGTH_TOLERANCE = 0.01
-
-Place = tuple[str, str]
-"""A document's namespace and id."""
 
 
 class ExportedDocuments:
@@ -45,6 +45,13 @@ class ExportedDocuments:
     def sizes(self) -> Iterable[int]:
         """See ports.Source."""
         return [(self._folder / name).stat().st_size for name in (DOCUMENTS, CHUNKS)]
+
+    def namespaces(self) -> Sequence[str]:
+        """Those of its documents."""
+        found: set[str] = set()
+        for batch in _batches(self._folder / DOCUMENTS, _ROWS_PER_SCAN, ["namespace"]):
+            found.update(batch.column("namespace").unique().to_pylist())
+        return sorted(found)
 
     def read(self, deadline: Deadline) -> Iterator[SourceItem]:
         """See ports.Source. Errors: UnreadableSource for a chunk that is not what it says; StorageError for a cache
@@ -85,8 +92,11 @@ class ExportedDocuments:
         self.vectors += len(hashes)
 
     def _checked_hashes(self, rows: pa.RecordBatch) -> Sequence[bytes]:
-        texts = zip(rows.column("context").to_pylist(), rows.column("text").to_pylist(), strict=True)
-        hashes = [text_sha256(self._space, "document", embedded_text(context, text)) for context, text in texts]
+        columns = (rows.column(name).to_pylist() for name in ("namespace", "context", "text"))
+        hashes = [
+            text_sha256(self._space, "document", embedded_text(context, text), salt_of([namespace]))
+            for namespace, context, text in zip(*columns, strict=True)
+        ]
         for number, (computed, said) in enumerate(zip(hashes, rows.column("hash").to_pylist(), strict=True)):
             if computed != said:
                 whose = rows.column("document_id")[number].as_py()
@@ -95,11 +105,11 @@ class ExportedDocuments:
         return hashes
 
 
-def _batches(path: Path, rows: int) -> Iterator[pa.RecordBatch]:
+def _batches(path: Path, rows: int, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
     from pyarrow.parquet import ParquetFile
 
     with closing(ParquetFile(path, page_checksum_verification=True)) as file:
-        yield from (batch for batch in file.iter_batches(batch_size=rows) if batch.num_rows)
+        yield from (batch for batch in file.iter_batches(batch_size=rows, columns=columns) if batch.num_rows)
 
 
 def _document(row: dict[str, Any], folder: Path) -> Document:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -39,12 +40,14 @@ class TableWriter:
         self._rows = self._size_bytes = self._total = 0
 
     def __enter__(self) -> Self:
-        import pyarrow.parquet as parquet
+        import pyarrow as pa
+        from pyarrow import parquet
 
         alike = [name for name in _REPEATING if name in self._columns]
         try:
+            self._sink = pa.OSFile(str(self._path), "wb")  # ours to close: a writer that fails leaves it open
             self._file = parquet.ParquetWriter(
-                self._path, self._schema, compression="zstd", use_dictionary=alike, write_page_checksum=True
+                self._sink, self._schema, compression="zstd", use_dictionary=alike, write_page_checksum=True
             )
         except OSError as error:
             raise storage_error(error, self._path) from error
@@ -70,9 +73,10 @@ class TableWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if kind is None and self._rows:
-                self._write_group()
-            self._file.close()
+            with closing(self._sink):
+                if kind is None and self._rows:
+                    self._write_group()
+                self._file.close()
         except OSError as failure:
             raise storage_error(failure, self._path) from failure
         if kind is None:

@@ -12,12 +12,13 @@ from pathlib import Path
 import msgspec
 from sqlalchemy import Connection
 
+from embedhouse.domain.binding import visible_namespaces
 from embedhouse.domain.collections import CollectionOptions, Generation
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.embeddings import Vectors
 from embedhouse.domain.errors import InvalidSetting, SpaceMismatch
 from embedhouse.domain.exports import ExportReport
-from embedhouse.domain.namespaces import Namespaces, check_namespace
+from embedhouse.domain.namespaces import Namespaces
 from embedhouse.domain.reports import Progress
 from embedhouse.exports.format import Header, Manifest, check_pyarrow
 from embedhouse.exports.reading import check_files, read_manifest
@@ -44,7 +45,7 @@ class Exporting:
         self._parts = shelf.parts
         self._opened = shelf.get(collection)
         self._target = target
-        self._namespaces = None if namespaces is None else [check_namespace(name) for name in namespaces]
+        self._namespaces = visible_namespaces(namespaces)
         self._deadline = deadline
 
     def run(self, tell: Callable[[Progress], None]) -> ExportReport:
@@ -110,10 +111,12 @@ class Importing:
         self, collection: str | None, model: str | None, tell: Callable[[Progress], None], deadline: Deadline
     ) -> OpenCollection:
         """The collection to import into. Errors: UnreadableSource, SpaceMismatch, Conflict for one that is cut in
-        another way, those of the model."""
+        another way, Forbidden for documents of namespaces that are not the caller's, those of the model."""
         header = self._manifest.header
         name = collection or header.collection
         check_files(self._folder, self._manifest, tell, deadline)
+        for namespace in self.source.namespaces():
+            visible_namespaces([namespace])
         options = self._options(name, model)
         expected = self._collections.draft(name, options)[0].generation.space
         if not header.space.searchable_with(expected):
