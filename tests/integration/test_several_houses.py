@@ -124,6 +124,7 @@ def test_writers_of_the_same_documents_neither_fail_nor_mix(houses: tuple[House,
     with ThreadPoolExecutor(4) as threads:
         for future in [threads.submit(write, writer) for writer in range(4)]:
             future.result(timeout=60)
+    assert _deadlocks(houses[0]) == 0
     keys = assert_index_is_exact(houses[0], NOTES)
     stored = houses[1].documents.list(NOTES, with_text=True).documents
     assert len(keys) == len(stored)
@@ -148,6 +149,13 @@ def test_what_postgresql_cannot_hold_is_a_failure_of_that_document_alone(houses:
     found = houses[1].documents.get(NOTES, longest)
     assert (found.text, found.title, found.metadata) == (good.text, good.title, good.metadata)
     assert houses[1].search(NOTES, "others", mode="lexical").hits[0].document_id == longest
+
+
+def _deadlocks(house: House) -> int:
+    time.sleep(1.2)  # sessions tell their counts once a second
+    query = sql("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+    with house._parts.database.read() as ledger:
+        return int(ledger.execute(query).scalar_one())
 
 
 def test_metadata_that_many_merge_at_once_is_all_there(houses: tuple[House, House]) -> None:

@@ -82,10 +82,7 @@ class Documents:
         those of `get`, InvalidInput."""
         opened = self._shelf.get(collection)
         stored = self._stored(opened, id, namespace)
-        if not replace:
-            merged = stored.document.metadata | metadata
-            metadata = {key: value for key, value in merged.items() if value is not None}
-        logged = opened.writer.set_metadata(stored.pk, stored.document.place, metadata)
+        logged = opened.writer.set_metadata(stored.document.place, metadata, merge=not replace)
         self._finish(opened, logged, deadline or Deadline.never())
 
     def delete(

@@ -131,6 +131,8 @@ def _checked(document: Document) -> Document:
         raise InvalidInput(reason=f"An id has {len(document.id)} characters; the limit is {_MAX_ID_CHARACTERS}.")
     if len(encoded := document.id.encode()) > _MAX_ID_BYTES:
         raise InvalidInput(reason=f"An id has {len(encoded)} bytes of UTF-8; the limit is {_MAX_ID_BYTES}.")
+    if "\0" in document.source:
+        raise InvalidInput(reason=f"The source of document {document.id!r} holds a NUL byte.")
     check_text(document.text, f"of document {document.id!r}")
     if document.title:
         check_text(document.title + ".", f"of the title of document {document.id!r}")

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from embedhouse.domain.collections import Collection
 from embedhouse.domain.documents import Document, Metadata
+from embedhouse.domain.errors import UnknownDocument
 from embedhouse.domain.namespaces import Place
 from embedhouse.domain.reports import WriteReport
 from embedhouse.indexing.compare import Comparison, Prepared, as_json, stored_diff
@@ -84,18 +85,26 @@ class DocumentWriter:
         )
         return report, logged
 
-    def set_metadata(self, pk: int, place: Place, metadata: Metadata) -> Logged:
-        """Replace a document's metadata; nothing is embedded. Errors: InvalidInput."""
+    def set_metadata(self, place: Place, metadata: Metadata, *, merge: bool = False) -> Logged:
+        """Replace a document's metadata, or `merge` into it (None deletes a key); nothing is embedded. Errors:
+        InvalidInput; UnknownDocument where another writer has deleted it."""
+        return self._as_of_now(partial(self._set_metadata, place, metadata, merge))
+
+    def _set_metadata(
+        self, place: Place, metadata: Metadata, merge: bool, revision: int, generations: Sequence[OpenGeneration]
+    ) -> Logged:
         namespace, document_id = place
-        kept = as_json(document_id, metadata)
-
-        def write(revision: int, generations: Sequence[OpenGeneration]) -> Logged:
-            with self._logged(revision) as (ledger, log):
-                documents.set_metadata(ledger, pk, kept)
-                _log_metadata(ledger, generations, pk, namespace)
-            return log.logged
-
-        return self._as_of_now(write)
+        collection = self._written.collection
+        with self._logged(revision) as (ledger, log):
+            known = documents.known_documents(ledger, collection.id, [place], hold=True).get(place)
+            if known is None:
+                raise UnknownDocument(collection=collection.name, id=document_id)
+            if merge:
+                both = known.metadata | metadata
+                metadata = {key: value for key, value in both.items() if value is not None}
+            documents.set_metadata(ledger, known.pk, as_json(document_id, metadata))
+            _log_metadata(ledger, generations, known.pk, namespace)
+        return log.logged
 
     def delete(self, pks: Sequence[int], namespace: str) -> list[Logged]:
         """Delete documents of one namespace and their chunks."""

@@ -162,8 +162,8 @@ def _after(query: Any, after: Place | None, limit: int, namespaces: Namespaces) 
 def document_ids_from_source(connection: Connection, collection_id: int, root: str, namespace: str) -> list[str]:
     """Ids of the documents of a namespace that were read from `root` or from a file below it."""
     source = t.document.c.source
-    below = source.startswith(root.rstrip("/") + "/", autoescape=True)
-    rows = source.startswith(root + "#", autoescape=True)
+    # Not LIKE: SQLite's takes "Notes" for "notes", and these documents may be deleted.
+    below, rows = (func.substr(source, 1, len(prefix)) == prefix for prefix in (root.rstrip("/") + "/", root + "#"))
     of_namespace = (t.document.c.collection_id == collection_id, t.document.c.namespace == namespace)
     where = (*of_namespace, (source == root) | below | rows)
     return list(connection.execute(select(t.document.c.id).where(*where).order_by(t.document.c.id)).scalars())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
+from embedhouse.domain.errors import UnknownCollection
 from embedhouse.indexing.open_collection import OpenCollection
 from embedhouse.indexing.open_generation import OpenGeneration
 from embedhouse.ledger import builds, collections
@@ -35,7 +37,8 @@ def sweep(database: Database, opened: OpenCollection) -> None:
     with database.read() as ledger:
         left = collections.generations(ledger, opened.collection.id, ("retired",))
     for generation in left:
-        _free(database, OpenGeneration(opened.live.parts, opened.collection, generation))
+        with contextlib.suppress(UnknownCollection):  # another process has just done so
+            _free(database, OpenGeneration(opened.live.parts, opened.collection, generation))
 
 
 def _free(database: Database, generation: OpenGeneration) -> None:

@@ -71,6 +71,21 @@ class SpaceStates:
             if self._database.is_shared:
                 self._reread_at = time.monotonic() + _REREAD_EVERY_S
 
+    def _reread_if_old(self) -> None:
+        """In the background: whoever embeds may hold a connection to the ledger already."""
+        with self._lock:
+            is_old = time.monotonic() > self._reread_at and not self._closed
+            if is_old:
+                self._reread_at = float("inf")
+                self._threads.submit(self._reread_quietly)
+
+    def _reread_quietly(self) -> None:
+        try:
+            self._reread()
+        except EmbedhouseError as error:
+            _log.warning("frozen spaces could not be read; they are read again", reason=str(error))
+            self._reread_at = time.monotonic() + _REREAD_EVERY_S
+
     def known(self) -> list[KnownSpace]:
         """Every space that has a canary."""
         with self._database.read() as ledger:
@@ -142,8 +157,7 @@ class SpaceStates:
 
     def guard(self, guarded: GuardedEmbedder) -> None:
         """Errors: SpaceFrozen."""
-        if time.monotonic() > self._reread_at:
-            self._reread()
+        self._reread_if_old()
         reason = self._frozen.get(guarded.fingerprint)
         if reason is not None:
             raise _frozen_error(guarded, reason)
