@@ -117,41 +117,14 @@ def add(
     """
     if sum(each is not None for each in (folder, table or query, topic)) != 1:
         raise InvalidInput(reason="Say what to bind to: one of --folder, --table, --query and --topic.")
-    shape = {
-        "id_column": id_column,
-        "text_columns": text_column,
-        "title_column": title_column,
-        "metadata_columns": metadata_column,
-        "deleted_column": deleted_column,
-        "id_prefix": id_prefix,
-    }
-    given: dict[str, Any]
+    shape = _shape(id_column, text_column, title_column, metadata_column, deleted_column, id_prefix)
     if folder is not None:
-        path = str(folder.expanduser().absolute())
-        given = {"kind": "folder", "path": path, "read": _given(include=include, exclude=exclude)}
+        given = _folder(folder, include, exclude)
     elif topic is not None:
-        given = _given(
-            kind="kafka",
-            topic=topic,
-            servers_env=servers_env,
-            group=group,
-            envelope=envelope,
-            version_field=version_field,
-            options=_pairs(option),
-            options_env=_pairs(option_env),
-            shape=_given(**shape),
-        )
+        given = _topic(topic, servers_env, group, envelope, version_field) | {"shape": shape}
+        given |= {"options": _pairs(option), "options_env": _pairs(option_env)}
     else:
-        given = _given(
-            kind="sql",
-            table=table,
-            query=query,
-            url_env=url_env,
-            version_column=version_column,
-            overlap_s=overlap,
-            compare_keys=compare_keys,
-            shape=_given(**shape),
-        )
+        given = _rows(table, query, url_env, version_column, overlap, compare_keys) | {"shape": shape}
     settings = _settings(given | _given(namespace=namespace))
     with shell.house() as house:
         info = house.sources.bind(collection, settings, name=name, check=not no_check)
@@ -190,6 +163,59 @@ def remove(
     with shell.house() as house:
         house.sources.unbind(collection, name)
     shell.show({"removed": name}, lambda console: console.print(f"{collection} is not bound to {name} any more."))
+
+
+def _shape(
+    id_column: _Text,
+    text_column: _Texts,
+    title_column: _Text,
+    metadata_column: _Texts,
+    deleted_column: _Text,
+    id_prefix: _Text,
+) -> dict[str, Any]:
+    return _given(
+        id_column=id_column,
+        text_columns=text_column,
+        title_column=title_column,
+        metadata_columns=metadata_column,
+        deleted_column=deleted_column,
+        id_prefix=id_prefix,
+    )
+
+
+def _folder(folder: Path, include: _Texts, exclude: _Texts) -> dict[str, Any]:
+    path = str(folder.expanduser().absolute())
+    return {"kind": "folder", "path": path, "read": _given(include=include, exclude=exclude)}
+
+
+def _topic(topic: str, servers_env: _Text, group: _Text, envelope: _Text, version_field: _Text) -> dict[str, Any]:
+    return _given(
+        kind="kafka",
+        topic=topic,
+        servers_env=servers_env,
+        group=group,
+        envelope=envelope,
+        version_field=version_field,
+    )
+
+
+def _rows(
+    table: _Text,
+    query: _Text,
+    url_env: _Text,
+    version_column: _Text,
+    overlap: float | None,
+    compare_keys: bool | None,
+) -> dict[str, Any]:
+    return _given(
+        kind="sql",
+        table=table,
+        query=query,
+        url_env=url_env,
+        version_column=version_column,
+        overlap_s=overlap,
+        compare_keys=compare_keys,
+    )
 
 
 def _given(**fields: object) -> dict[str, Any]:
