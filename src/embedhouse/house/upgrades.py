@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Unpack
 
-import structlog
-
 from embedhouse.domain.collections import Generation
 from embedhouse.domain.deadline import Deadline
-from embedhouse.domain.errors import Conflict, EmbedhouseError, InvalidInput
+from embedhouse.domain.errors import Conflict, InvalidInput
 from embedhouse.domain.hits import FusionSettings, SearchQuery, SearchResult
 from embedhouse.domain.models import attributed
 from embedhouse.domain.reports import Progress
@@ -35,11 +31,11 @@ from embedhouse.ledger import builds, collections
 from embedhouse.ledger.builds import Build
 from embedhouse.ledger.usage import throughput
 from embedhouse.lifecycle import flipping
-from embedhouse.lifecycle.building import Builder
 from embedhouse.lifecycle.drafting import count_work, draft_generation, is_copy
 from embedhouse.lifecycle.gates import check_gates, judged_measures_of, parse_gate
 from embedhouse.lifecycle.reporting import shadow_report, upgrade_status
 from embedhouse.lifecycle.retiring import retire, sweep
+from embedhouse.lifecycle.running import RunningBuilds
 from embedhouse.spend.prices import NANO, PriceTable
 
 __all__ = ["Upgrades"]
@@ -48,8 +44,6 @@ _MEASURES = ("nDCG@10", "RR@10")
 # float16 vector, int8 copy, graph: what the embedded engine takes a dimension, and a chunk beside its text.
 _BYTES_PER_DIMENSION = 3.5
 _BYTES_PER_CHUNK = 400
-
-_log = structlog.get_logger("embedhouse.lifecycle")
 
 _Tell = Callable[[Progress], None]
 
@@ -62,8 +56,7 @@ class Upgrades:
         self._search = search
         self._prices = prices
         self._database = shelf.parts.database
-        self._lock = threading.Lock()
-        self._builders: dict[int, tuple[Builder, threading.Thread | None]] = {}
+        self._builds = RunningBuilds()
 
     def plan(
         self,
@@ -281,57 +274,18 @@ class Upgrades:
 
     def close(self) -> None:
         """Stop after the batches under way; what is being built goes on when the house is opened again."""
-        with self._lock:
-            running = list(self._builders.values())
-        for builder, thread in running:
-            builder.stop()
-            if thread is not None:
-                thread.join()
+        self._builds.close()
         self._search.flush()
 
     def _build(
         self, opened: OpenCollection, wait: bool, progress: _Tell | None, deadline: Deadline | None
     ) -> UpgradeStatus:
         served = self._of_states(opened, "building")
-        generation_id = served.opened.generation.id
-        builder = Builder(opened, served)
-        run = partial(self._run, opened, builder, generation_id)
-        with self._lock:
-            if generation_id in self._builders:
-                return upgrade_status(opened)
-            thread = None
-            if not wait:
-                thread = threading.Thread(
-                    target=self._run_quietly, args=(run,), name=f"build-{generation_id}", daemon=True
-                )
-            self._builders[generation_id] = (builder, thread)
-        if thread is None:
-            run(progress or _nobody, deadline or Deadline.never())
+        if wait:
+            self._builds.run(opened, served, progress or _nobody, deadline or Deadline.never())
         else:
-            thread.start()
+            self._builds.run_behind(opened, served)
         return upgrade_status(opened)
-
-    def _run(
-        self, opened: OpenCollection, builder: Builder, generation_id: int, progress: _Tell, deadline: Deadline
-    ) -> None:
-        try:
-            with attributed(collection=opened.collection.name):
-                builder.run(progress, deadline)
-        except EmbedhouseError as error:
-            with self._database.write() as ledger:
-                builds.set_build(ledger, generation_id, error=str(error))
-            raise
-        finally:
-            with self._lock:
-                self._builders.pop(generation_id, None)
-
-    def _run_quietly(self, run: Callable[[_Tell, Deadline], None]) -> None:
-        try:
-            run(_nobody, Deadline.never())
-        except EmbedhouseError as error:
-            _log.warning("building a generation stopped", reason=str(error))
-        except Exception:
-            _log.exception("building a generation stopped")
 
     def _judged(
         self,
@@ -382,13 +336,7 @@ class Upgrades:
         opened.refresh()
 
     def _retire(self, opened: OpenCollection, served: ServedGeneration) -> None:
-        generation_id = served.opened.generation.id
-        with self._lock:
-            builder, thread = self._builders.get(generation_id, (None, None))
-        if builder is not None:
-            builder.stop()
-            if thread is not None:
-                thread.join()
+        self._builds.stop(served.opened.generation.id)
         retire(opened, served.opened)
 
     def _sweep(self, opened: OpenCollection) -> None:
