@@ -118,6 +118,26 @@ def test_build_is_paused_and_goes_on_after_a_restart(tmp_path: Path) -> None:
         assert house.collections.get("notes").documents == 121
 
 
+def test_build_cuts_what_writers_have_not_cut_in_every_namespace(tmp_path: Path) -> None:
+    with open_fake_house(tmp_path) as house:
+        _filled(house)
+        house.documents.upsert("notes", [Document(id="d1", text="A heron waits.")], namespace="other")
+        house.upgrades.start("notes", chunking=OTHER_CHUNKS, progress=lambda _: _paused(house))
+        house.documents.upsert("notes", [Document(id="new", text="A zebra arrives.")])
+        house.upgrades.resume("notes")
+        # Refused unless the index holds exactly the ledger's chunks.
+        house.upgrades.promote("notes", without_shadow=True)
+        assert house.collections.get("notes").chunks == 122
+        assert _ids(house, "zebra")[0] == "new"
+        found = house.search("notes", "heron", namespaces=["other"]).hits
+        assert [(hit.namespace, hit.document_id) for hit in found] == [("other", "d1")]
+
+
+def _paused(house: House) -> None:
+    if _states(house) == ["live", "building"]:
+        house.upgrades.pause("notes")
+
+
 def test_build_goes_on_by_itself_where_the_house_was_closed(tmp_path: Path) -> None:
     with open_fake_house(tmp_path) as house:
         _filled(house)

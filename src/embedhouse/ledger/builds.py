@@ -22,6 +22,7 @@ __all__ = [
     "advance",
     "build_of",
     "copy_chunks",
+    "cut_already",
     "delete_some_of_generation",
     "document_count",
     "documents_to_cut",
@@ -148,6 +149,12 @@ def still_so(connection: Connection, documents: Sequence[DocumentToCut]) -> set[
     ordered = query.order_by(t.document.c.namespace, t.document.c.id)  # as all who hold documents do
     rows = connection.execute(ordered.with_for_update(read=True))
     return {row.pk for row in rows if row.content_hash == hashes[row.pk]}
+
+
+def cut_already(connection: Connection, generation_id: int, pks: Sequence[int]) -> set[int]:
+    """The pks of those documents that have chunks in this generation."""
+    where = (t.chunk.c.generation_id == generation_id, t.chunk.c.document_pk.in_(pks))
+    return set(connection.execute(select(t.chunk.c.document_pk).where(*where).distinct()).scalars())
 
 
 def advance(connection: Connection, generation_id: int, batch: Sequence[DocumentToCut], chunk_count: int) -> None:

@@ -22,6 +22,7 @@ __all__ = [
     "current_chunks",
     "delete_chunks",
     "insert_chunks",
+    "insert_chunks_of",
     "keys_and_places",
     "keys_by_document",
     "keys_by_hash",
@@ -67,12 +68,19 @@ def insert_chunks(
     connection: Connection, generation_id: int, document_pk: int, chunks: Sequence[NewChunk]
 ) -> list[int]:
     """Add chunks; their new keys, in order."""
+    return insert_chunks_of(connection, generation_id, [(document_pk, chunk) for chunk in chunks])
+
+
+def insert_chunks_of(
+    connection: Connection, generation_id: int, chunks: Sequence[tuple[int, NewChunk]]
+) -> list[int]:
+    """The same for chunks of several documents, each with its document's pk."""
     if not chunks:
         return []
     rows = [
-        {"generation_id": generation_id, "document_pk": document_pk, **_position(chunk)}
+        {"generation_id": generation_id, "document_pk": pk, **_position(chunk)}
         | {"text": chunk.text, "context": chunk.context, "hash": chunk.hash}
-        for chunk in chunks
+        for pk, chunk in chunks
     ]
     statement = insert(t.chunk).returning(t.chunk.c.key, sort_by_parameter_order=True)
     return list(connection.execute(statement, rows).scalars())

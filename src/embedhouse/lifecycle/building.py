@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
+from sqlalchemy import Connection
+
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.reports import Progress
 from embedhouse.indexing.compaction import compact, is_due
@@ -16,8 +18,9 @@ from embedhouse.indexing.indexer import Drained
 from embedhouse.indexing.open_collection import OpenCollection
 from embedhouse.indexing.served import ServedGeneration
 from embedhouse.indexing.writer import store_chunks
-from embedhouse.ledger import builds, changes, collections
+from embedhouse.ledger import builds, changes, chunks, collections
 from embedhouse.ledger.builds import Build, DocumentToCut
+from embedhouse.ledger.chunks import NewChunk
 from embedhouse.ledger.leadership import leading
 from embedhouse.lifecycle.donating import IndexDonor
 
@@ -102,11 +105,21 @@ class Builder:
             still = builds.still_so(ledger, batch)
             # Others were changed since, and cut for this generation by whoever did it.
             unchanged = [(each, cut) for each, cut in cuts if each.pk in still]
+            already = builds.cut_already(ledger, self._id, [each.pk for each, _ in unchanged])
             for each, cut in unchanged:
-                store_chunks(ledger, opened, each.pk, cut, each.namespace)
+                if each.pk in already:
+                    store_chunks(ledger, opened, each.pk, cut, each.namespace)
+            self._add(ledger, [(each, cut) for each, cut in unchanged if each.pk not in already])
             chunk_count = sum(len(cut) for _, cut in unchanged)
             builds.advance(ledger, self._id, batch, chunk_count)
         return chunk_count
+
+    def _add(self, ledger: Connection, cuts: Sequence[tuple[DocumentToCut, Sequence[NewChunk]]]) -> None:
+        """All chunks of documents that have none yet. Together: a statement for each costs more than cutting it."""
+        for namespace in sorted({each.namespace for each, _ in cuts}):
+            own = [(each.pk, chunk) for each, cut in cuts if each.namespace == namespace for chunk in cut]
+            added = chunks.insert_chunks_of(ledger, self._id, own)
+            changes.add_changes(ledger, self._id, "upsert", added, namespace)
 
     def _worked(self, done: Drained, seconds: float) -> None:
         """Note what was done, and rest so that the model works for this no more than its share of the time."""
