@@ -30,9 +30,10 @@ def worker(
     once: Annotated[bool, typer.Option("--once", help="Stop when nothing waits any more.")] = False,
     poll_s: Annotated[float, typer.Option("--poll-s", min=0.05, help="Seconds between looks when idle.")] = 1.0,
 ) -> None:
-    """Index what is accepted, beside servers and other workers on the same ledger (ledger_url), until Ctrl-C.
+    """Index what is accepted and keep collections in step with their sources, until Ctrl-C.
 
-    Any number may run. One that is stopped finishes its batch; one that dies is replaced by the others. Beside a
+    Beside servers and other workers on the same ledger (ledger_url) any number may run: they share the work. One
+    that is stopped finishes its batch; what one that dies was doing is taken over by the others. Beside a
     server that has the house for itself, which indexes what it accepts, it brings the server's collections into
     step with their sources, every minute.
     """

@@ -45,6 +45,7 @@ from embedhouse.house.collections import Collections
 from embedhouse.house.documents import Documents
 from embedhouse.house.evaluation import Evaluating
 from embedhouse.house.exporting import Exporting, Importing
+from embedhouse.house.following import FollowSources
 from embedhouse.house.keys import ApiKeys
 from embedhouse.house.models import Models
 from embedhouse.house.planning import priced_plan
@@ -360,7 +361,8 @@ class House:
             home=str(self._parts.home),
             version=version("embedhouse"),
             clean=not any(each.pending_chunks or each.dead_letters for each in found)
-            and not self.spaces.any_frozen,
+            and not self.spaces.any_frozen
+            and not self.sources.any_trouble,
             collections=found,
             server=self._url,
             counters=COUNTERS.snapshot(),
@@ -389,17 +391,27 @@ class House:
         *,
         once: bool = False,
         poll_s: float = 1.0,
+        sync_every_s: float = 60.0,
         progress: Callable[[Progress], None] | None = None,
         deadline: Deadline | None = None,
     ) -> Worked:
-        """Index what any process has accepted, until the deadline is over or cancelled; or `once`: until nothing
-        waits that others do not work on. A failure is logged and tried again."""
+        """Index what any process has accepted, take over builds of those that died, and keep collections in step
+        with their sources, until the deadline is over or cancelled; or `once`: until nothing waits that others do
+        not work on. A failure is logged and tried again."""
+        stop = deadline or Deadline.never()
+        follow = FollowSources(
+            self._parts.database,
+            self.sources.bound_collections,
+            lambda name: self.sync(name, progress=progress, deadline=stop),
+            sync_every_s,
+        )
         working = Working(self._shelf, progress or (lambda _: None))
-        return working.run(deadline or Deadline.never(), once=once, poll_s=poll_s)
+        return working.run(stop, once=once, poll_s=poll_s, in_turn=follow, when_idle=self.upgrades.go_on)
 
     def _take_over(self) -> None:
-        """What a process that died has left, where no worker runs."""
-        self.work(poll_s=self.settings.lease_s, deadline=self._closing)
+        """What a process that died has left, where no worker runs: changes, and generations half built."""
+        working = Working(self._shelf, lambda _: None)
+        working.run(self._closing, once=False, poll_s=self.settings.lease_s, when_idle=self.upgrades.go_on)
 
     def _cache_status(self) -> CacheStatus:
         info, counters = self._parts.cache.info(), COUNTERS.snapshot()

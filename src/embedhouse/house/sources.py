@@ -75,6 +75,17 @@ class Sources:
                 for each in bindings.bindings(ledger, found.id)
             ]
 
+    @property
+    def any_trouble(self) -> bool:
+        """Whether some source has dead letters, or its last run failed."""
+        with self._database.read() as ledger:
+            return bindings.any_trouble(ledger)
+
+    def bound_collections(self) -> builtins.list[str]:
+        """Names of the collections that are bound to sources."""
+        with self._database.read() as ledger:
+            return [each.name for each in collections.collections(ledger) if bindings.bindings(ledger, each.id)]
+
     def unbind(self, collection: str, name: str) -> None:
         """Forget a source. Its documents stay, until they are deleted otherwise. Errors: UnknownCollection,
         NotFound."""

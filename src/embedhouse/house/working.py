@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 import msgspec
 import structlog
@@ -19,6 +21,8 @@ from embedhouse.ledger import changes
 
 __all__ = ["Worked", "Working"]
 
+Result = TypeVar("Result")
+
 _AGAIN_AFTER_S = 60.0
 _LONGEST_NAP_S = 0.2
 
@@ -33,6 +37,10 @@ class Worked(msgspec.Struct, frozen=True, kw_only=True):
     tokens: int
 
 
+def _nothing() -> None:
+    pass
+
+
 class Working:
     """One worker. What another process works on is left to it; what that process leaves when it dies is taken over.
     A collection that fails is tried again in a minute, and never stops the others."""
@@ -43,31 +51,49 @@ class Working:
         self._done = Drained()
         self._not_before: dict[str, float] = {}
 
-    def run(self, stop: Deadline, *, once: bool, poll_s: float) -> Worked:
+    def run(
+        self,
+        stop: Deadline,
+        *,
+        once: bool,
+        poll_s: float,
+        in_turn: Callable[[], None] = _nothing,
+        when_idle: Callable[[], None] = _nothing,
+    ) -> Worked:
         """Until `stop` is over or cancelled, which is looked at after each batch; or `once`: until nothing waits
-        that this process could do. Looks again every `poll_s` when there is nothing to do."""
+        that this process could do. `in_turn` is called between rounds. Looks again every `poll_s` when there is
+        nothing to do, after `when_idle`."""
         while not stop.over:
+            with contextlib.suppress(Cancelled):
+                self._try(in_turn)
             before = self._done.changes
             self._round(stop)
             if self._done.changes > before:
                 continue
             if once:
                 break
+            self._try(when_idle)
             _rest(stop, poll_s)
         return Worked(
             changes=self._done.changes, embedded_chunks=self._done.embedded_chunks, tokens=self._done.tokens
         )
 
     def _round(self, stop: Deadline) -> None:
-        try:
-            with self._shelf.parts.database.read() as ledger:
-                waiting = changes.collections_with_pending(ledger)
-        except EmbedhouseError as error:  # a ledger that is away for a while
-            _log.warning("the ledger cannot be read; it is tried again", reason=str(error))
-            return
-        for name in waiting:
+        for name in self._try(self._waiting) or ():
             if not stop.over and self._not_before.get(name, 0.0) <= time.monotonic():
                 self._work_on(name, stop)
+
+    def _waiting(self) -> list[str]:
+        with self._shelf.parts.database.read() as ledger:
+            return changes.collections_with_pending(ledger)
+
+    @staticmethod
+    def _try(look: Callable[[], Result]) -> Result | None:
+        try:
+            return look()
+        except EmbedhouseError as error:  # a ledger that is away for a while
+            _log.warning("the ledger cannot be read; it is tried again", reason=str(error))
+            return None
 
     def _work_on(self, name: str, stop: Deadline) -> None:
         try:

@@ -19,6 +19,7 @@ __all__ = [
     "SourceBinding",
     "SourceLetter",
     "add_binding",
+    "any_trouble",
     "add_source_letters",
     "bindings",
     "count_source_letters",
@@ -137,6 +138,13 @@ def count_source_letters(connection: Connection, binding_id: int) -> int:
     """How many there are."""
     where = t.source_dead_letter.c.source_id == binding_id
     return int(connection.execute(select(func.count()).select_from(t.source_dead_letter).where(where)).scalar_one())
+
+
+def any_trouble(connection: Connection) -> bool:
+    """Whether some source has dead letters, or its last run failed."""
+    failed = select(t.source_binding.c.id).where(t.source_binding.c.last_outcome == "failed").limit(1)
+    letters = select(t.source_dead_letter.c.id).limit(1)
+    return any(connection.execute(query).first() is not None for query in (failed, letters))
 
 
 def forget_source_letters(
