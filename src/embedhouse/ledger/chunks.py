@@ -173,9 +173,12 @@ def keys_by_hash(connection: Connection, generation_id: int, hashes: Sequence[by
 def keys_by_document(connection: Connection, generation_id: int, places: Sequence[Place]) -> dict[Place, list[int]]:
     """Place -> keys of its document's chunks in order; documents that do not exist are absent."""
     found: dict[Place, list[int]] = {}
+    # By the documents' index, which begins with the collection.
+    of_generation = select(t.generation.c.collection_id).where(t.generation.c.id == generation_id).scalar_subquery()
     for namespace in sorted({namespace for namespace, _ in places}):
         for block in blocks([document_id for own, document_id in places if own == namespace]):
-            of_documents = (t.document.c.namespace == namespace, t.document.c.id.in_(block))
+            of_collection = (t.document.c.collection_id == of_generation, t.document.c.namespace == namespace)
+            of_documents = (*of_collection, t.document.c.id.in_(block))
             query = (
                 select(t.document.c.id, t.chunk.c.key)
                 .select_from(t.chunk.join(t.document))

@@ -152,7 +152,12 @@ def places_after(
 
 def _after(query: Any, after: Place | None, limit: int, namespaces: Namespaces) -> Any:
     place = tuple_(t.document.c.namespace, t.document.c.id)
-    if namespaces is not None:
+    if namespaces is not None and len(namespaces) == 1:  # as one range of the index
+        (namespace,) = namespaces
+        query = query.where(t.document.c.namespace == namespace)
+        if after is not None and after[0] == namespace:
+            return query.where(t.document.c.id > after[1]).order_by(t.document.c.id).limit(limit)
+    elif namespaces is not None:
         query = query.where(t.document.c.namespace.in_(namespaces))
     if after is not None:
         query = query.where(place > after)

@@ -12,6 +12,7 @@ import structlog
 
 from embedhouse.domain.errors import EmbedhouseError
 from embedhouse.domain.hits import SearchResult
+from embedhouse.domain.namespaces import place_name
 from embedhouse.ledger import builds
 from embedhouse.ledger.builds import ShadowQuery
 from embedhouse.ledger.database import Database
@@ -94,7 +95,7 @@ def compared(query: str, live: SearchResult, shadow: SearchResult) -> ShadowQuer
 
 def document_ids(result: SearchResult) -> list[str]:
     """The best ten documents, each once."""
-    return list(dict.fromkeys(hit.document_id for hit in result.hits))[:DEPTH]
+    return list(dict.fromkeys(place_name((hit.namespace, hit.document_id)) for hit in result.hits))[:DEPTH]
 
 
 def overlap_at(left: Sequence[str], right: Sequence[str], depth: int = DEPTH) -> float:
