@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import version
@@ -23,17 +21,15 @@ from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.exports import ExportReport
 from embedhouse.domain.hits import FusionSettings, Mode
 from embedhouse.domain.models import attributed, attribution, new_request_id
-from embedhouse.domain.namespaces import DEFAULT_NAMESPACE, Namespaces, Place, check_namespace
+from embedhouse.domain.namespaces import DEFAULT_NAMESPACE, Namespaces, check_namespace
 from embedhouse.domain.reports import (
     CACHE_COUNTERS,
     CacheStatus,
-    CollectionInfo,
     HouseStatus,
     IndexPlan,
     IndexReport,
     Progress,
 )
-from embedhouse.domain.stores import EMBEDDED
 from embedhouse.domain.syncing import SyncReport
 from embedhouse.domain.threads import ContextThreads
 from embedhouse.domain.verification import VerifyReport
@@ -45,6 +41,7 @@ from embedhouse.house.collections import Collections
 from embedhouse.house.documents import Documents
 from embedhouse.house.evaluation import Evaluating
 from embedhouse.house.exporting import Exporting, Importing
+from embedhouse.house.filling import Filling
 from embedhouse.house.following import FollowSources
 from embedhouse.house.keys import ApiKeys
 from embedhouse.house.models import Models
@@ -59,18 +56,13 @@ from embedhouse.house.upgrades import Upgrades
 from embedhouse.house.usage import Usage
 from embedhouse.house.verifying import DeadLetters, Verifying
 from embedhouse.house.working import Worked, Working
-from embedhouse.indexing.compaction import compact, is_due
-from embedhouse.indexing.ingest import Ingest, Ingested
-from embedhouse.indexing.open_collection import OpenCollection
-from embedhouse.indexing.open_generation import OpenGeneration
 from embedhouse.indexing.parts import Parts
 from embedhouse.indexing.plan import Planning
-from embedhouse.ledger import changes, documents
+from embedhouse.ledger import changes
 from embedhouse.ledger.changes import EVERYTHING
 from embedhouse.models.store import ModelStore
-from embedhouse.ports import Source
 from embedhouse.settings import Settings
-from embedhouse.sources import FileSource, ReadSettings, open_source
+from embedhouse.sources import ReadSettings
 from embedhouse.spend.meter import SpendMeter
 from embedhouse.spend.prices import PriceTable
 from embedhouse.telemetry import COUNTERS, STAGES
@@ -107,6 +99,7 @@ class House:
         self._executor = ContextThreads(_SEARCH_THREADS, "search")
         self.collections = Collections(self._shelf, settings)
         self.documents = Documents(self._shelf, settings.max_text_bytes)
+        self._filling = Filling(self._shelf, self.collections, self.documents, settings.max_text_bytes)
         self.search = Search(self._shelf, self._executor)
         self.models = Models(self._shelf, store, settings, check_model)
         self.usage = Usage(parts.database, self._meter)
@@ -115,7 +108,7 @@ class House:
         # As it is now: addresses of sources come from variables that they name.
         environ = dict(os.environ)
         self.sources = Sources(parts.database, self.collections, environ, settings.max_text_bytes)
-        self._syncing = Syncing(self._shelf, settings, environ, self.documents, self._ingest)
+        self._syncing = Syncing(self._shelf, settings, environ, self.documents, self._filling.ingest)
         self.dead_letters = DeadLetters(self._shelf, self.sources)
         self._verifying = Verifying(
             self._shelf,
@@ -148,17 +141,17 @@ class House:
         check_unbound("Indexing files")
         check_namespace(namespace)
         started = time.perf_counter()
-        sources = self._sources(paths, read)
+        sources = self._filling.sources(paths, read)
         options = create or CollectionOptions()
         within = deadline or Deadline.never()
         tell = progress or (lambda _: None)
         with attributed(collection=collection, request_id=attribution().request_id or new_request_id()):
             self.collections.ensure(collection, **msgspec.structs.asdict(options))
             opened = self._shelf.get(collection)
-            done = self._ingest(opened, sources, tell, within, namespace)
-            deleted = self._prune(opened, paths, done.places, namespace, within) if prune else 0
-            self._compact_if_due(opened, tell, within)
-        return self._report(collection, done, deleted, time.perf_counter() - started, sources)
+            done = self._filling.ingest(opened, sources, tell, within, namespace)
+            deleted = self._filling.prune(opened, paths, done.places, namespace, within) if prune else 0
+            self._filling.compact_if_due(opened, tell, within)
+        return self._filling.report(collection, done, deleted, time.perf_counter() - started, sources)
 
     def plan_index(
         self,
@@ -176,14 +169,14 @@ class House:
         counted by the model's tokenizer; nothing is embedded, and nothing is written. Errors: those of `index`."""
         check_unbound("Indexing files")
         check_namespace(namespace)
-        sources = self._sources(paths, read)
+        sources = self._filling.sources(paths, read)
         generations = self.collections.draft(collection, create or CollectionOptions())
         planning = Planning(self._parts.database, self._parts.cache, generations, namespace)
         planned = planning.run(sources, progress or (lambda _: None), deadline or Deadline.never())
         plan = priced_plan(planned, generations, sources, self._parts.database, self._meter.prices)
         gone = []
         if prune:
-            gone = self._gone(generations[0].collection.id, paths, frozenset(planned.places), namespace)
+            gone = self._filling.gone(generations[0].collection.id, paths, frozenset(planned.places), namespace)
         return msgspec.structs.replace(plan, deleted=len(gone))
 
     def export(
@@ -229,9 +222,9 @@ class House:
         name = opened.collection.name
         with attributed(collection=name, request_id=attribution().request_id or new_request_id()):
             with importing.donating(opened):
-                done = self._ingest(opened, [importing.source], tell, within)
-            self._compact_if_due(opened, tell, within)
-        return self._report(name, done, 0, time.perf_counter() - started, [])
+                done = self._filling.ingest(opened, [importing.source], tell, within)
+            self._filling.compact_if_due(opened, tell, within)
+        return self._filling.report(name, done, 0, time.perf_counter() - started, [])
 
     def sync(
         self,
@@ -444,88 +437,3 @@ class House:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def _sources(self, paths: Sequence[Path | str], read: ReadSettings | None) -> list[FileSource]:
-        read = read or ReadSettings(max_text_bytes=self.settings.max_text_bytes)
-        return [open_source(Path(path), read) for path in paths]
-
-    def _ingest(
-        self,
-        opened: OpenCollection,
-        sources: Sequence[Source],
-        tell: Callable[[Progress], None],
-        deadline: Deadline,
-        namespace: str = DEFAULT_NAMESPACE,
-    ) -> Ingested:
-        pending = self.collections.get(opened.collection.name).pending_chunks
-        ingest = Ingest(
-            opened.writer, lambda: opened.live_indexer, tell, pending_before=pending, namespace=namespace
-        )
-        try:
-            return ingest.run(sources, deadline)
-        finally:
-            if opened.has_others:
-                self._shelf.background.submit(opened, EVERYTHING)
-
-    def _prune(
-        self,
-        opened: OpenCollection,
-        paths: Sequence[Path | str],
-        kept: frozenset[Place],
-        namespace: str,
-        deadline: Deadline,
-    ) -> int:
-        gone = self._gone(opened.collection.id, paths, kept, namespace)
-        name = opened.collection.name
-        return self.documents.delete(name, ids=gone, namespace=namespace, deadline=deadline) if gone else 0
-
-    def _gone(
-        self, collection_id: int, paths: Sequence[Path | str], kept: frozenset[Place], namespace: str
-    ) -> list[str]:
-        """Ids of documents of the namespace that came from these paths and are there no more."""
-        gone: list[str] = []
-        with self._parts.database.read() as ledger:
-            for path in paths:
-                root = str(Path(path).expanduser().resolve())
-                known = documents.document_ids_from_source(ledger, collection_id, root, namespace)
-                gone.extend(document_id for document_id in known if (namespace, document_id) not in kept)
-        return gone
-
-    def _compact_if_due(self, opened: OpenCollection, tell: Callable[[Progress], None], deadline: Deadline) -> None:
-        serving = opened.serving
-        if is_due(serving.opened) and self._has_room_for(serving.opened):
-            tell(Progress(stage="compact", done=0, total=None, unit="indexes"))
-            compact(serving.opened, serving.indexer, deadline)
-
-    @staticmethod
-    def _has_room_for(opened: OpenGeneration) -> bool:
-        """Whether a second index fits beside the first; without it searches are slower, not wrong."""
-        if opened.generation.store != EMBEDDED:
-            return True
-        home = opened.parts.home
-        size = sum(path.stat().st_size for path in (home / "indexes").rglob("*") if path.is_file())
-        return shutil.disk_usage(home).free > 2 * size
-
-    def _report(
-        self, collection: str, done: Ingested, deleted: int, seconds: float, sources: Sequence[FileSource]
-    ) -> IndexReport:
-        info: CollectionInfo = self.collections.get(collection)
-        skipped: Counter[str] = Counter()
-        for source in sources:
-            skipped.update(source.skipped)
-        write = msgspec.structs.replace(
-            done.report,
-            deleted=deleted,
-            tokens=done.drained.tokens,
-            cached_chunks=done.drained.cached_chunks,
-            pending_chunks=info.pending_chunks,
-        )
-        return IndexReport(
-            collection=collection,
-            write=write,
-            documents=info.documents,
-            chunks=info.chunks,
-            seconds=seconds,
-            tokens_per_s=done.drained.tokens / seconds,
-            skipped=dict(skipped),
-        )
