@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -238,6 +239,18 @@ def test_same_text_is_embedded_once_for_each_namespace(house: House, embedder: H
     ]
     assert [report.cached_chunks for report in reports] == [0, 0, 0, 1]
     assert embedder.calls == ["One text for all."] * 3
+
+
+def test_time_does_not_tell_what_another_tenant_has_embedded(tmp_path: Path) -> None:
+    slow_s = 0.3
+    with open_fake_house(tmp_path, HashEmbedder(seconds_per_batch=slow_s)) as house:
+        took = []
+        for namespace in ("beta", "acme", "acme"):
+            began = time.perf_counter()
+            with attributed(namespaces=[namespace]):
+                house.models.embed(["What beta plans."])
+            took.append(time.perf_counter() - began)
+    assert min(took[:2]) >= slow_s > took[2]
 
 
 def test_counts_of_a_bound_caller_are_those_of_its_namespaces(house: House) -> None:

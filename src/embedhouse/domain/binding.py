@@ -20,6 +20,7 @@ __all__ = [
 ]
 
 _MOST = 1000
+_NOBODY = "-"  # no namespace has this name
 
 _salt: ContextVar[str | None] = ContextVar("salt", default=None)
 
@@ -30,7 +31,7 @@ def visible_namespaces(named: Namespaces) -> Namespaces:
     Errors: InvalidInput for none at all or a bad name; Forbidden for one that is not the caller's, whether or not
     there is such a one.
     """
-    bound = attribution().namespaces
+    bound = _binding()
     if named is None:
         return bound
     if not named or len(named) > _MOST:
@@ -45,13 +46,13 @@ def one_namespace(named: str | None) -> str:
     Errors: InvalidInput where the caller has several and names none, or for a bad name; Forbidden as in
     `visible_namespaces`.
     """
-    bound = attribution().namespaces
+    bound = _binding()
     if named:
         return _allowed(named, bound)
     if bound is None:
         return DEFAULT_NAMESPACE
     if len(bound) != 1:
-        raise InvalidInput(reason=f"Name a namespace: the caller is bound to {', '.join(bound) or 'none'}.")
+        raise InvalidInput(reason=f"Name a namespace: the caller is bound to {', '.join(bound)}.")
     return bound[0]
 
 
@@ -65,7 +66,7 @@ def salt_of(namespaces: Namespaces) -> str:
     """What sets the cached vectors of these namespaces apart: nobody else learns from the time that a text takes
     whether one of them has embedded it. Empty for the default namespace, and for whoever sees everything."""
     names = {DEFAULT_NAMESPACE} if namespaces is None else set(namespaces)
-    return "" if names == {DEFAULT_NAMESPACE} else ",".join(sorted(names))
+    return "" if names == {DEFAULT_NAMESPACE} else ",".join(sorted(names)) or _NOBODY
 
 
 @contextmanager
@@ -82,6 +83,13 @@ def cache_salt() -> str:
     """Of what is embedded now: as `sharing_vectors_of` says, or else as the caller is bound."""
     salt = _salt.get()
     return salt_of(attribution().namespaces) if salt is None else salt
+
+
+def _binding() -> tuple[str, ...] | None:
+    bound = attribution().namespaces
+    if bound == ():
+        raise Forbidden(reason="the caller may see no namespace at all.")
+    return bound
 
 
 def _allowed(name: str, bound: tuple[str, ...] | None) -> str:

@@ -55,8 +55,9 @@ def test_attributed_never_widens_a_binding() -> None:
             assert attribution().namespaces == ("acme",)
         with attributed(namespaces=["beta"]):
             assert attribution().namespaces == ()
-            with pytest.raises(InvalidInput):
-                one_namespace(None)
+            for call in (lambda: one_namespace(None), lambda: visible_namespaces(None)):
+                with pytest.raises(Forbidden):
+                    call()
     assert attribution().namespaces is None
 
 
@@ -84,6 +85,8 @@ def test_cache_salt_follows_the_caller_unless_it_is_said() -> None:
         assert cache_salt() == "acme"
     with sharing_vectors_of(["acme"]):
         assert cache_salt() == "acme"
+    with attributed(namespaces=[]):
+        assert cache_salt() not in ("", "acme")
 
 
 @pytest.mark.parametrize("place", [("default", "a"), ("acme", "a"), ("default", "acme\x1fa"), ("acme", "\x1f")])
