@@ -16,6 +16,7 @@ from postgres_server import fresh_database
 from redis_server import RedisServer
 from shared_houses import SharedStore, assert_index_is_exact, open_shared_house
 
+from embedhouse.domain.collections import ChunkingSettings
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.documents import Document
 from embedhouse.domain.errors import EmbeddedLocked, HouseLocked, InvalidSetting, ProviderUnavailable
@@ -133,6 +134,28 @@ def test_served_house_takes_over_what_a_dead_process_left(url: str, store: Share
         two.index_waiting()
         _accept(one, 1, 2, 3)
         _until(lambda: one.collections.get(NOTES).pending_chunks == 0)
+
+
+def test_generation_that_a_dead_process_was_building_is_built_by_another(
+    url: str, store: SharedStore, tmp_path: Path
+) -> None:
+    with open_shared_house(tmp_path / "two", url, store) as two:
+        two.settings = load_settings({"lease_s": 1.0}, {})
+        one = open_shared_house(tmp_path / "one", url, store, HashEmbedder(seconds_per_batch=0.2))
+        one.collections.create(NOTES)
+        _accept(one, *range(1500))
+        one.work(once=True)
+        one.upgrades.start(NOTES, chunking=ChunkingSettings(max_tokens=2), wait=False)
+        one.close()  # it stops after the batch under way
+        assert _states(two) == ["live", "building"]
+        two.index_waiting()
+        _until(lambda: _states(two) == ["live", "shadow"])
+        two.upgrades.promote(NOTES, without_shadow=True)
+        assert_index_is_exact(two, NOTES)
+
+
+def _states(house: House) -> list[str]:
+    return [served.opened.generation.state for served in house._shelf.get(NOTES).served]
 
 
 def test_embedded_indexes_of_a_shared_ledger_belong_to_one_process(url: str, tmp_path: Path) -> None:
