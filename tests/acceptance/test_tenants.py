@@ -413,6 +413,28 @@ def test_shell_with_a_bound_key_sees_the_tenants_own_alone(town: Town) -> None:
     assert {hit["namespace"] for hit in alike["hits"]} == {"beta"}
 
 
+def test_shell_makes_and_lists_keys_that_are_bound(town: Town) -> None:
+    made = town.shell("admin", "key", "create", "made", "--namespace", "beta", "--namespace", "acme")
+    assert made["namespaces"] == ["acme", "beta"]
+    listed = {key["name"]: key.get("namespaces") for key in town.shell("admin", "key", "list")["keys"]}
+    assert (listed["made"], listed["acme"], listed["admin"]) == (["acme", "beta"], ["acme"], None)
+    town.keys["made"] = made["key"]
+    hits = town.get("/search", "made", collection="papers", q=QUERY, k=50, mode="dense").json()["hits"]
+    assert {hit["namespace"] for hit in hits} == {"acme", "beta"}
+
+
+def test_shell_of_a_free_caller_chooses_namespaces(town: Town, tmp_path: Path) -> None:
+    (tmp_path / "gamma.md").write_text("What gamma knows of anvils.")
+    indexed = town.shell("admin", "index", "papers", str(tmp_path), "--namespace", "gamma")
+    assert indexed["write"]["added"] == 1
+    hits = town.shell("admin", "search", "papers", "anvils", "--namespace", "gamma", "--namespace", "beta")["hits"]
+    assert {hit["namespace"] for hit in hits} == {"beta", "gamma"}
+    of_gamma = ("gamma.md", "--namespace", "gamma")
+    assert town.shell("admin", "documents", "get", "papers", *of_gamma)["namespace"] == "gamma"
+    assert town.shell("admin", "documents", "delete", "papers", *of_gamma)["deleted"] == 1
+    assert stored(town) == everything()
+
+
 @pytest.mark.parametrize(
     ("arguments", "kind"),
     [

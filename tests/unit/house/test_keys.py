@@ -5,7 +5,9 @@ import pytest
 from paid_house import Clock
 from sqlalchemy import text
 
-from embedhouse.domain.errors import Conflict, InvalidInput, LedgerTooNew, NotFound
+from embedhouse.domain.binding import visible_namespaces
+from embedhouse.domain.errors import Conflict, Forbidden, InvalidInput, LedgerTooNew, NotFound
+from embedhouse.domain.models import attributed
 from embedhouse.house.keys import ApiKeys
 from embedhouse.ledger.database import Database
 from embedhouse.settings import Settings
@@ -43,6 +45,40 @@ def test_create_keeps_only_a_hash(database: Database) -> None:
     ledger = Path(database.name).read_bytes() + Path(f"{database.name}-wal").read_bytes()
     assert b"alice" in ledger
     assert key[8:].encode() not in ledger
+
+
+def test_create_binds_a_key_to_namespaces_for_good(database: Database) -> None:
+    keys = ApiKeys(database)
+    bound = keys.create("acme", ["beta", "acme", "acme"])
+    free = keys.create("admin")
+    assert (bound.namespaces, free.namespaces) == (["acme", "beta"], None)
+    for reader in (keys, ApiKeys(database)):
+        assert [(each.name, each.namespaces) for each in reader.list()] == [
+            ("acme", ["acme", "beta"]),
+            ("admin", None),
+        ]
+        holder = reader.holder_of(bound.key.encode())
+        assert holder is not None
+        assert holder.namespaces == ["acme", "beta"]
+
+
+@pytest.mark.parametrize("namespaces", [[], [""], ["a b"], ["acme", "../x"]])
+def test_create_refuses_what_is_no_namespace(database: Database, namespaces: list[str]) -> None:
+    keys = ApiKeys(database)
+    with pytest.raises(InvalidInput):
+        keys.create("acme", namespaces)
+    assert not keys.any
+
+
+def test_key_whose_namespaces_are_an_empty_list_sees_nothing(database: Database) -> None:
+    keys = ApiKeys(database)
+    key = keys.create("acme", ["acme"]).key.encode()
+    with database.write() as ledger:
+        ledger.execute(text("UPDATE api_key SET namespaces = '[]'"))
+    holder = ApiKeys(database).holder_of(key)
+    assert holder is not None
+    with attributed(namespaces=holder.namespaces), pytest.raises(Forbidden):
+        visible_namespaces(None)
 
 
 def test_create_shows_the_key_in_no_repr(database: Database) -> None:
