@@ -71,9 +71,7 @@ def _manifest(file: Path, archive: zipfile.ZipFile) -> Manifest:
     except msgspec.DecodeError as error:
         raise UnreadableSource(source=file, reason=f"its manifest is damaged: {error}") from None
     if manifest.format > FORMAT:
-        reason = (
-            f"it was made by Embedhouse {manifest.embedhouse}. Upgrade: pip install -U embedhouse"
-        )
+        reason = f"it was made by Embedhouse {manifest.embedhouse}. Upgrade: pip install -U embedhouse"
         raise UnreadableSource(source=file, reason=reason)
     return manifest
 

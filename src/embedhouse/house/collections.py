@@ -100,7 +100,7 @@ class Collections:
         self._shelf.take_off(opened)
         for served in opened.served:
             served.opened.close()
-            served.opened.store.drop(names[served.opened.generation.id])
+            served.opened.drop_index(names[served.opened.generation.id])
 
     def compact(
         self,

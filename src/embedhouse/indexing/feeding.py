@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 
 from embedhouse.domain.deadline import Deadline
+from embedhouse.domain.errors import UnknownCollection
 from embedhouse.domain.reports import Progress
 from embedhouse.domain.threads import ContextThreads
 from embedhouse.indexing.indexer import Drained, Indexer
@@ -78,7 +79,13 @@ class Feeding:
             # Asked before draining: what was logged before the reader finished is then surely seen.
             last = self._all_logged.is_set()
             began = time.perf_counter()
-            self._indexer().drain(deadline, count)
+            indexer = self._indexer()
+            try:
+                indexer.drain(deadline, count)
+            except UnknownCollection:
+                if indexer is self._indexer():
+                    raise
+                continue  # another generation is live by now, and that one was dropped
             if last:
                 return
             self._all_logged.wait(_POLL_S)

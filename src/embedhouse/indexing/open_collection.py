@@ -10,6 +10,7 @@ import msgspec
 
 from embedhouse.domain.collections import Generation
 from embedhouse.domain.deadline import Deadline
+from embedhouse.domain.errors import UnknownCollection
 from embedhouse.indexing.indexer import Drained, Indexer
 from embedhouse.indexing.open_generation import OpenGeneration
 from embedhouse.indexing.parts import Parts
@@ -129,18 +130,33 @@ class OpenCollection:
     ) -> Result:
         """Ask the live index, or that of one of its others; the generation is that of the index. Errors: those of
         ServedGeneration.ask."""
-        asked = served or self.serving
-        return asked.ask(lambda index: question(asked.opened, index), deadline)
+        if served is not None:
+            return served.ask(lambda index: question(served.opened, index), deadline)
+        return self._by_live(lambda live: live.ask(lambda index: question(live.opened, index), deadline))
 
     def finish(self, logged: Logged, deadline: Deadline) -> Drained:
         """Bring the live index up to date with a write, ahead of bulk work; what was done."""
-        return self.live_indexer.finish(logged, deadline)
+        return self._by_live(lambda live: live.indexer.finish(logged, deadline))
+
+    def _by_live(self, work: Callable[[ServedGeneration], Result]) -> Result:
+        """Work on the live generation; again on the next one where it was dropped before the work began."""
+        while True:
+            live = self.serving
+            try:
+                return work(live)
+            except UnknownCollection:
+                if live is self.serving:
+                    raise
 
     def finish_others(self, logged: Logged, deadline: Deadline) -> None:
         """Bring the others up to date with a write, but for one that is being built."""
         for served in self._seen.served:
             if served.opened.generation.state in _WAITED_FOR and served is not self.serving:
-                served.indexer.finish(logged, deadline)
+                try:
+                    served.indexer.finish(logged, deadline)
+                except UnknownCollection:
+                    if served in self.served:
+                        raise
 
     def close(self) -> None:
         """Flush and close the indexes."""

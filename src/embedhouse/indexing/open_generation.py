@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -14,6 +15,7 @@ from embedhouse.domain.documents import StoredChunk
 from embedhouse.domain.embeddings import Vectors
 from embedhouse.domain.errors import IndexDamaged, SpaceMismatch, UnknownCollection
 from embedhouse.domain.models import ModelChoice
+from embedhouse.domain.stores import EMBEDDED
 from embedhouse.indexing.parts import Parts
 from embedhouse.indexing.slot import IndexSlot
 from embedhouse.ledger import changes, collections
@@ -150,6 +152,12 @@ class OpenGeneration:
                 changes.forget_flushed(ledger, self.generation.id, changes.last_seq(ledger))
             self._opened_name = name
             self.slot.swap(index, partial(self.store.drop, old))
+
+    def drop_index(self, name: str) -> None:
+        """Delete the index of that name, with what a killed process may have left beside it. It must be closed."""
+        self.store.drop(name)
+        if EMBEDDED in (self.generation.store, self.generation.lexical_store):
+            shutil.rmtree(self.parts.home / "indexes" / str(self.generation.id), ignore_errors=True)
 
     def close(self) -> None:
         """Close the index for good, flushed. The model is shared and stays open."""

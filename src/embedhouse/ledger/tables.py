@@ -29,13 +29,13 @@ __all__ = [
     "generation",
     "house",
     "metadata",
+    "shadow_query",
     "source_binding",
     "source_dead_letter",
     "source_version",
     "term_entry",
     "term_frequency",
     "term_index",
-    "shadow_query",
     "usage",
 ]
 

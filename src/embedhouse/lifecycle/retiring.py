@@ -43,7 +43,7 @@ def sweep(database: Database, opened: OpenCollection) -> None:
 
 def _free(database: Database, generation: OpenGeneration) -> None:
     """The index first: without its row in the ledger nobody would know that it is there."""
-    generation.store.drop(generation.current_name())
+    generation.drop_index(generation.current_name())
     more = True
     while more:  # in pieces, so that no writer waits for long
         with database.write() as ledger:

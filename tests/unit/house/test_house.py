@@ -26,7 +26,7 @@ from embedhouse.domain.errors import (
 )
 from embedhouse.domain.spaces import Lane, Role
 from embedhouse.house import House
-from embedhouse.indexes.qdrant import QdrantEdgeIndex
+from embedhouse.indexes.qdrant.edge import QdrantEdgeIndex
 from embedhouse.ledger import chunks, collections
 
 LONG = "One two three four. " * 30
