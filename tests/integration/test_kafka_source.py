@@ -11,6 +11,7 @@ from fake_house import HashEmbedder, open_fake_house
 from kafka_broker import OPTIONS, KafkaBroker
 
 from embedhouse.domain.deadline import Deadline
+from embedhouse.domain.documents import Document
 from embedhouse.domain.errors import (
     Cancelled,
     InvalidSetting,
@@ -80,6 +81,25 @@ def test_kafka_sync_drains_the_topic_and_goes_on_where_it_stopped(
     assert (done.read, done.updated, done.deleted) == (3, 1, 2)
     assert _ids(house) == {f"d{number}" for number in range(20)} - {"d1", "d3"}
     assert _sync(house).read == 0
+
+
+def test_kafka_source_writes_and_deletes_in_its_namespace_alone(
+    house: House, broker: KafkaBroker, topic: str
+) -> None:
+    house.collections.ensure("notes")
+    house.documents.upsert("notes", [Document(id="a", text="Of all."), Document(id="b", text="Of all.")])
+    for event in (_upsert("a", namespace="default"), _upsert("c"), {"op": "delete", "id": "b"}):
+        broker.send(topic, event)
+    broker.flush()
+    house.sources.bind("notes", _settings(topic, namespace="acme"))
+    done = _sync(house)
+    assert (done.added, done.deleted) == (2, 0)
+    broker.send(topic, {"op": "delete", "id": "a"})
+    broker.flush()
+    assert _sync(house).deleted == 1
+    listed = house.documents.list("notes").documents
+    assert [(each.namespace, each.id) for each in listed] == [("acme", "c"), ("default", "a"), ("default", "b")]
+    assert house.documents.get("notes", "a").text == "Of all."
 
 
 def test_kafka_events_that_are_late_repeated_or_out_of_order_do_nothing(

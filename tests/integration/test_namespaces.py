@@ -18,6 +18,7 @@ from embedhouse.domain.errors import InvalidInput
 from embedhouse.domain.models import attributed
 from embedhouse.domain.namespaces import Namespaces
 from embedhouse.house import House
+from embedhouse.ledger.changes import EVERYTHING
 from embedhouse.ports import Candidates, Index, IndexEntry
 from embedhouse.sources.bindings import FolderSourceSettings
 from embedhouse.sources.sql_settings import SqlSourceSettings
@@ -239,6 +240,16 @@ def test_same_text_is_embedded_once_for_each_namespace(house: House, embedder: H
     ]
     assert [report.cached_chunks for report in reports] == [0, 0, 0, 1]
     assert embedder.calls == ["One text for all."] * 3
+
+
+def test_bound_caller_hears_of_its_own_chunks_alone_when_it_indexes_others_too(house: House) -> None:
+    opened = house._shelf.get("notes")
+    for namespace in ("acme", "beta"):
+        opened.writer.upsert([Document(id="z", text=f"Waiting words of {namespace}.", namespace=namespace)])
+    with attributed(namespaces=["acme"]):
+        done = opened.finish(EVERYTHING, Deadline.never())
+    assert (done.changes, done.embedded_chunks, done.cached_chunks, done.tokens) == (2, 1, 0, 4)
+    agrees(house)
 
 
 def test_time_does_not_tell_what_another_tenant_has_embedded(tmp_path: Path) -> None:
