@@ -188,4 +188,6 @@ def _render_page(console: Console, page: DocumentPage) -> None:
     rows = [(_named(view.namespace, view.id), view.title, view.chunks, view.updated_at) for view in page.documents]
     render.table(console, ["id", "title", "chunks", "updated"], rows, right="chunks")
     if page.next is not None:
-        console.print(f"More: --after {page.next!r}", style="dim")
+        # What goes on in another namespace than the default one has a control character in it.
+        quoted = repr(page.next) if page.next.isprintable() else f"${page.next!r}"
+        console.print(f"More: --after {quoted}", style="dim")
