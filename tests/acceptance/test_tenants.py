@@ -423,6 +423,20 @@ def test_shell_makes_and_lists_keys_that_are_bound(town: Town) -> None:
     assert {hit["namespace"] for hit in hits} == {"acme", "beta"}
 
 
+def test_evaluation_searches_what_it_may_see(town: Town, tmp_path: Path) -> None:
+    queries, qrels = tmp_path / "queries.jsonl", tmp_path / "qrels.tsv"
+    queries.write_text('{"_id": "q", "text": "when does the merger with Halvorsen close?"}\n')
+    qrels.write_text("query-id\tcorpus-id\tscore\nq\tonly\t1\n")
+    asked = ("eval", "papers", "--queries", str(queries), "--qrels", str(qrels), "--measures", "R@100")
+    found = {key: town.shell(key, *asked)["measures"]["R@100"] for key in ("acme", "beta", "admin")}
+    assert found == {"acme": 0.0, "beta": 1.0, "admin": 1.0}
+    assert town.shell("admin", *asked, "--namespace", "acme")["measures"]["R@100"] == 0.0
+    found = town.house.evaluate("papers", queries, qrels, measures="R@100", namespaces=["beta"]).measures
+    assert found == {"R@100": 1.0}
+    with refused(Forbidden):
+        town.shell("acme", *asked, "--namespace", "beta")
+
+
 def test_shell_of_a_free_caller_chooses_namespaces(town: Town, tmp_path: Path) -> None:
     (tmp_path / "gamma.md").write_text("What gamma knows of anvils.")
     indexed = town.shell("admin", "index", "papers", str(tmp_path), "--namespace", "gamma")

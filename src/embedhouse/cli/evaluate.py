@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from embedhouse.cli.command import command
-from embedhouse.cli.options import DenseWeight, FusionKind, LexicalWeight, ModeChoice, RrfK, fusion_settings
+from embedhouse.cli.options import (
+    DenseWeight,
+    FusionKind,
+    LexicalWeight,
+    ModeChoice,
+    Namespaces,
+    RrfK,
+    fusion_settings,
+)
 from embedhouse.cli.shell import Shell
 from embedhouse.domain.errors import InvalidInput
 
@@ -47,6 +55,7 @@ def evaluate(
         Path | None, typer.Option("--run-in", metavar="FILE", help="Measure this TREC run; nothing is searched.")
     ] = None,
     per_query: Annotated[bool, typer.Option("--per-query", help="Give each query's measures too.")] = False,
+    namespace: Namespaces = None,
 ) -> None:
     """Measure search quality on judged queries, or that of any run."""
     how = fusion_settings(fusion, dense_weight, lexical_weight, rrf_k)
@@ -56,7 +65,16 @@ def evaluate(
         raise InvalidInput(reason="Name a COLLECTION and its --queries, or a --run-in to measure.")
     else:
         found = _of_search(
-            shell, collection, queries, qrels, measures=measures, mode=mode, k=k, fusion=how, run_out=run_out
+            shell,
+            collection,
+            queries,
+            qrels,
+            measures=measures,
+            mode=mode,
+            k=k,
+            fusion=how,
+            run_out=run_out,
+            namespaces=namespace,
         )
     shell.show(_record(found, per_query), lambda console: _render(console, found, per_query))
 
@@ -80,6 +98,7 @@ def _of_search(
     k: int | None,
     fusion: FusionSettings,
     run_out: Path | None,
+    namespaces: list[str] | None,
 ) -> Evaluation:
     with shell.house() as house, shell.progress() as progress:
         return house.evaluate(
@@ -91,6 +110,7 @@ def _of_search(
             k=k,
             fusion=fusion,
             run_out=run_out,
+            namespaces=namespaces,
             progress=progress,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ from embedhouse.domain.backups import BackupReport
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.exports import ExportReport
 from embedhouse.domain.hits import FusionSettings, Mode
-from embedhouse.domain.namespaces import DEFAULT_NAMESPACE
+from embedhouse.domain.namespaces import DEFAULT_NAMESPACE, Namespaces
 from embedhouse.domain.reports import HouseStatus, IndexPlan, IndexReport
 from embedhouse.domain.syncing import SyncReport
 from embedhouse.domain.verification import VerifyReport
@@ -160,12 +161,13 @@ class RemoteHouse:
         k: int | None,
         fusion: FusionSettings,
         run_out: Path | None,
+        namespaces: Namespaces,
         progress: OnProgress,
     ) -> Evaluation:
         """As `House.evaluate`: the files are read and the run is scored here, the server searches."""
         from embedhouse.house.evaluation import Evaluating
 
-        evaluating = Evaluating(self.search, queries, qrels, measures)
+        evaluating = Evaluating(partial(self.search, namespaces=namespaces), queries, qrels, measures)
         run = evaluating.run(collection, mode, k, fusion, progress, Deadline.never())
         return evaluating.score(run, run_out)
 

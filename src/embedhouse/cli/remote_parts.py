@@ -172,7 +172,8 @@ class RemoteSearch:
         self, collection: str, query: str | SearchQuery, *, deadline: Deadline | None = None, **fields: Any
     ) -> SearchResult:
         """Search one collection. The server's own time limit holds, whatever the deadline."""
-        asked = query if isinstance(query, SearchQuery) else SearchQuery(text=query, **fields)
+        asked = query if isinstance(query, SearchQuery) else SearchQuery(text=query)
+        asked = msgspec.structs.replace(asked, **fields)
         body = {"collection": collection, **msgspec.structs.asdict(asked)}
         return self._wire.call("POST", "/search", SearchResult, body=_given(**body))
 

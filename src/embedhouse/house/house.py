@@ -331,14 +331,17 @@ class House:
         fusion: FusionSettings | None = None,
         run_out: Path | None = None,
         run_in: Path | None = None,
+        namespaces: Namespaces = None,
         progress: Callable[[Progress], None] | None = None,
         deadline: Deadline | None = None,
     ) -> Evaluation:
-        """Search for every judged query and measure the ranking of documents; or measure a run from a file.
+        """Search for every judged query, in these namespaces, and measure the ranking of documents; or measure a
+        run from a file. Documents are judged by their ids.
 
         Errors: UnreadableSource, InvalidInput (measures), UnknownCollection.
         """
-        evaluating = Evaluating(self.search, Path(queries), Path(qrels), measures)
+        search = partial(self.search, namespaces=namespaces)
+        evaluating = Evaluating(search, Path(queries), Path(qrels), measures)
         if run_in is None:
             within = deadline or Deadline.never()
             run = evaluating.run(collection, mode, k, fusion or FusionSettings(), progress, within)
