@@ -153,7 +153,7 @@ def test_store_does_not_wait_for_a_server_that_says_nothing(
         going_on.wait(5)
 
     stub.answer_first = say_nothing
-    monkeypatch.setattr("embedhouse.indexes.elasticsearch._CONNECT_WITHIN_S", 0.3)
+    monkeypatch.setattr("embedhouse.indexes.elasticsearch.store._CONNECT_WITHIN_S", 0.3)
     with pytest.raises(DeadlineExceeded):
         index.search_lexical("alpha", 5, None, Deadline(0.3))
     with pytest.raises(StoreUnavailable):

@@ -88,7 +88,9 @@ def syncs(house: House, seed: int, folder: Path) -> None:
             if file.exists() and chosen.random() < 0.2:
                 file.unlink()
             else:
-                file.write_text(_text(int(file.stem), turn))
+                whole = folder.parent / "whole.txt"  # a text half written is no text of a source that is sound
+                whole.write_text(_text(int(file.stem), turn))
+                whole.replace(file)
         house.sync(COLLECTION, allow_mass_delete=True)
         print("synced", turn, flush=True)
 

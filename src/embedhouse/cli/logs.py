@@ -10,6 +10,16 @@ from embedhouse.settings import LogLevel
 __all__ = ["configure_logging"]
 
 
+class _Stderr:
+    """Whatever stderr is when something is written: loggers are kept for longer than it may last."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
 def configure_logging(level: LogLevel) -> None:
     """Send logs to stderr, so that stdout holds results alone; colours on a terminal only."""
     import structlog
@@ -24,6 +34,6 @@ def configure_logging(level: LogLevel) -> None:
             structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(_Stderr()),  # type: ignore[arg-type]
         cache_logger_on_first_use=True,
     )

@@ -36,8 +36,8 @@ class SourceSync(msgspec.Struct, frozen=True, kw_only=True):
     """What one source brought. Counts are documents.
 
     `read`: rows, files or events. `renamed` are counted among `added` and `deleted` too. `ignored`: events that
-    were late or came again. outcome "partial": some could not go in, see `failures`; "failed": `error` says why, and
-    nothing of this source was deleted.
+    were late or came again. outcome "partial": some could not go in, see `failures`; "failed": `error` says why,
+    and nothing of this source was deleted.
     """
 
     source: str

@@ -7,6 +7,7 @@ import json
 import socket
 import threading
 import time
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -184,9 +185,9 @@ def test_port_in_use_is_a_setting_that_is_not_valid(server: HouseServer, house: 
         serve(lambda _: house, Settings(port=port or 0))
 
 
-def test_serve_beyond_loopback_without_a_key_is_refused(house: Any) -> None:
+def test_serve_beyond_loopback_without_a_key_is_refused(house: Any, tmp_path: Path) -> None:
     with pytest.raises(InvalidSetting, match="API key"):
-        serve(lambda _: house, Settings(host="0.0.0.0", port=0))
+        serve(lambda _: house, Settings(host="0.0.0.0", port=0, home=tmp_path))
 
 
 def test_answers_are_not_held_back_for_acknowledgements(server: HouseServer) -> None:
