@@ -49,7 +49,10 @@ def roll_back(opened: OpenCollection, deadline: Deadline) -> Promotion:
         lag = changes.pending_count(ledger, standby.opened.generation.id)
     if lag:
         reason = f"The standby of {opened.collection.name!r} lags by {lag} changes"
-        raise Conflict(reason=f"{reason}: wait until `embedhouse upgrade status` shows none, then roll back.")
+        raise Conflict(
+            reason=f"{reason}. Where a server or a worker runs it catches up by itself; `embedhouse worker --once` "
+            "makes it do so now. Then roll back."
+        )
     standby.ask(lambda index: index.info(), deadline)  # opened before the first search needs it
     return _flip(opened, standby, (), deadline)
 
