@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from embedhouse.domain.collections import ChunkingSettings, LexicalSettings
+from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.documents import Document
 from embedhouse.domain.errors import Conflict
 from embedhouse.house import House
+from embedhouse.ledger.changes import EVERYTHING
 from embedhouse.sources.bindings import FolderSourceSettings
 
 NAME = "kept"
@@ -51,6 +53,7 @@ class HouseModel(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         try:
+            self.house.sync(NAME, allow_mass_delete=True)
             assert self.house.verify(NAME, repair=True).clean
         finally:
             self.house.close()
@@ -110,7 +113,8 @@ class HouseModel(RuleBasedStateMachine):
     @rule()
     def roll_back(self) -> None:
         if "standby" in self.states:
-            self.house.verify(NAME, repair=True)  # what it missed is there then
+            opened = self.house._shelf.get(NAME)
+            opened.finish_others(EVERYTHING, Deadline.never())  # what it missed is there then
             self.house.upgrades.rollback(NAME)
         else:
             with pytest.raises(Conflict):
