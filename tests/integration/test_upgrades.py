@@ -284,9 +284,9 @@ def test_move_without_a_cache_takes_vectors_from_the_old_index(tmp_path: Path) -
 
 
 def test_upgrade_options_are_those_of_the_fields() -> None:
-    from embedhouse.domain.upgrades import UpgradeFields, UpgradeOptions
+    from embedhouse.domain.collections import CollectionFields, CollectionOptions
 
-    assert set(UpgradeFields.__annotations__) == set(msgspec.structs.asdict(UpgradeOptions()))
+    assert set(CollectionFields.__annotations__) == set(msgspec.structs.asdict(CollectionOptions()))
 
 
 def _never() -> object:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import msgspec
 from litestar import get, post
@@ -15,11 +15,10 @@ from embedhouse.api.errors import failures
 from embedhouse.api.jobs import JSON_LINES, OnProgress, check_local, stream_job
 from embedhouse.api.requests import ApiRequest
 from embedhouse.api.served import bulk, interactive
-from embedhouse.domain.collections import ChunkingSettings, LexicalSettings
+from embedhouse.domain.collections import CollectionFields, CollectionOptions
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.errors import InvalidInput
-from embedhouse.domain.spaces import Role
-from embedhouse.domain.upgrades import Promotion, ShadowReport, UpgradeFields, UpgradePlan, UpgradeStatus
+from embedhouse.domain.upgrades import Promotion, ShadowReport, UpgradePlan, UpgradeStatus
 
 if TYPE_CHECKING:
     from embedhouse.house import House
@@ -30,30 +29,13 @@ _TAGS = ["Upgrades"]
 _Share = Annotated[float, Meta(ge=0, le=1)] | None
 
 
-class UpgradeBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class UpgradeBody(CollectionOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the next generation is made with; what is left out stays as it is."""
 
-    model: str | None = None
-    precision: str | None = None
-    dimensions: int | None = None
-    prompts: dict[Role, str] | None = None
-    chunking: ChunkingSettings | None = None
-    lexical: LexicalSettings | None = None
-    store: str | None = None
-    lexical_store: str | None = None
-
-    def options(self) -> UpgradeFields:
+    def options(self) -> CollectionFields:
         """As the house takes them."""
-        return UpgradeFields(
-            model=self.model,
-            precision=self.precision,
-            dimensions=self.dimensions,
-            prompts=self.prompts,
-            chunking=self.chunking,
-            lexical=self.lexical,
-            store=self.store,
-            lexical_store=self.lexical_store,
-        )
+        given = {name: getattr(self, name) for name in CollectionOptions.__struct_fields__}
+        return cast(CollectionFields, given)
 
 
 class StartUpgrade(UpgradeBody, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -12,6 +12,7 @@ import msgspec
 from embedhouse.domain.backups import FORMAT, Manifest
 from embedhouse.domain.errors import Conflict, UnreadableSource
 from embedhouse.domain.storage import storage_error
+from embedhouse.models.durable import sync_file
 
 __all__ = ["CACHE", "LEDGER", "extract", "pack"]
 
@@ -35,9 +36,9 @@ def pack(file: Path, folder: Path, manifest: Manifest) -> int:
             archive.writestr(MANIFEST, msgspec.json.encode(msgspec.structs.replace(manifest, files=hashes)))
             for name in _KNOWN:
                 archive.write(folder / name, name)
-        _sync(part)
+        sync_file(part)
         os.replace(part, file)
-        _sync(file.parent)
+        sync_file(file.parent)
     except OSError as error:
         raise storage_error(error, file) from error
     finally:
@@ -91,11 +92,3 @@ def _extract_one(file: Path, archive: zipfile.ZipFile, name: str, folder: Path, 
 def _sha256_of(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -3,7 +3,6 @@ sources."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import structlog
@@ -16,7 +15,6 @@ from embedhouse.domain.syncing import SyncReport
 
 __all__ = ["Following"]
 
-_LONGEST_NAP_S = 0.2
 
 _log = structlog.get_logger("embedhouse.following")
 
@@ -38,7 +36,7 @@ class Following:
             runs += self._round(stop)
             if once:
                 break
-            _rest(stop, every_s)
+            stop.nap(every_s)
         return runs
 
     def _round(self, stop: Deadline) -> int:
@@ -62,9 +60,3 @@ class Following:
             _log.warning("a collection could not be brought into step", collection=name, reason=str(error))
             return False
         return True
-
-
-def _rest(stop: Deadline, seconds: float) -> None:
-    until = time.monotonic() + seconds
-    while (left := until - time.monotonic()) > 0 and not stop.over:
-        time.sleep(min(left, _LONGEST_NAP_S))

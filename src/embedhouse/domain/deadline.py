@@ -10,6 +10,8 @@ from embedhouse.domain.errors import Cancelled, DeadlineExceeded
 
 __all__ = ["Deadline"]
 
+_LONGEST_NAP_S = 0.2
+
 
 class Deadline:
     """A point in time after which nobody waits for the answer.
@@ -60,3 +62,9 @@ class Deadline:
             raise Cancelled(doing=doing)
         if self.remaining_s == 0.0:
             raise DeadlineExceeded(timeout_s=self.timeout_s, doing=doing)
+
+    def nap(self, seconds: float) -> None:
+        """Sleep so long, or until it is over. Looks now and then, so that a handler of signals may cancel it."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0 and not self.over:
+            time.sleep(min(left, _LONGEST_NAP_S))

@@ -7,11 +7,12 @@ import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import msgspec
 from msgspec import Meta
 
+from embedhouse.domain.errors import InvalidInput
 from embedhouse.domain.spaces import Lane, Role
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "attributed",
     "attribution",
     "new_request_id",
+    "prompt_pairs",
 ]
 
 ProviderKind = Literal["openai", "azure", "cohere", "openai-compatible", "sentence-transformers"]
@@ -175,3 +177,13 @@ class Spent(msgspec.Struct, frozen=True, kw_only=True):
     requests: int = 0
     retries: int = 0
     seconds: float = 0.0
+
+
+def prompt_pairs(prompts: dict[Role, str] | None) -> tuple[tuple[Role, str], ...] | None:
+    """Prompts as a space holds them; None stays None. Errors: InvalidInput for a role that does not exist."""
+    if prompts is None:
+        return None
+    unknown = sorted(set(prompts) - set(get_args(Role)))
+    if unknown:
+        raise InvalidInput(reason=f"{unknown[0]!r} is not a role. Prompts are for {' and '.join(get_args(Role))}.")
+    return tuple(sorted((role, text) for role, text in prompts.items() if text))

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
+from typing import Literal
 
 import msgspec
 
-from embedhouse.domain.collections import ChunkingSettings, LexicalSettings
-from embedhouse.domain.spaces import Role
 from embedhouse.domain.stores import EMBEDDED
 
 __all__ = [
@@ -17,40 +15,12 @@ __all__ = [
     "Latency",
     "Promotion",
     "ShadowReport",
-    "UpgradeFields",
-    "UpgradeOptions",
     "UpgradePlan",
     "UpgradeStage",
     "UpgradeStatus",
 ]
 
 UpgradeStage = Literal["building", "paused", "complete"]
-
-
-class UpgradeOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What the next generation is made with. None: as the live one is."""
-
-    model: str | None = None
-    precision: str | None = None
-    dimensions: int | None = None
-    prompts: dict[Role, str] | None = None
-    chunking: ChunkingSettings | None = None
-    lexical: LexicalSettings | None = None
-    store: str | None = None
-    lexical_store: str | None = None
-
-
-class UpgradeFields(TypedDict, total=False):
-    """UpgradeOptions as keyword arguments."""
-
-    model: str | None
-    precision: str | None
-    dimensions: int | None
-    prompts: dict[Role, str] | None
-    chunking: ChunkingSettings | None
-    lexical: LexicalSettings | None
-    store: str | None
-    lexical_store: str | None
 
 
 class UpgradePlan(msgspec.Struct, frozen=True, kw_only=True):

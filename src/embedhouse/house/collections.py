@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Unpack, get_args
+from typing import Unpack
 
 import msgspec
 
@@ -28,9 +28,8 @@ from embedhouse.domain.errors import (
     SpaceMismatch,
     UnknownCollection,
 )
-from embedhouse.domain.models import ModelChoice, attributed, attribution
+from embedhouse.domain.models import ModelChoice, attributed, attribution, prompt_pairs
 from embedhouse.domain.reports import CollectionInfo, Progress
-from embedhouse.domain.spaces import Role
 from embedhouse.house.shelf import Shelf
 from embedhouse.indexing.compaction import compact
 from embedhouse.indexing.open_generation import OpenGeneration, readable_tokens
@@ -158,7 +157,7 @@ class Collections:
             model=options.model or self._settings.model,
             precision=options.precision or self._settings.precision,
             dimensions=options.dimensions,
-            prompts=_pairs(options.prompts),
+            prompts=prompt_pairs(options.prompts),
         )
 
     def _first_generation(self, choice: ModelChoice, embedder: Embedder, options: CollectionOptions) -> Generation:
@@ -210,7 +209,7 @@ class Collections:
             model=options.model or generation.model,
             precision=options.precision or generation.precision,
             dimensions=options.dimensions or space.dimensions,
-            prompts=space.prompts if options.prompts is None else _pairs(options.prompts),
+            prompts=space.prompts if options.prompts is None else prompt_pairs(options.prompts),
         )
         try:
             return self._shelf.parts.open_embedder(choice)
@@ -219,16 +218,6 @@ class Collections:
                 raise
         # Another model that has not even so many dimensions: its own space says what it is.
         return self._shelf.parts.open_embedder(msgspec.structs.replace(choice, dimensions=None))
-
-
-def _pairs(prompts: dict[Role, str] | None) -> tuple[tuple[Role, str], ...] | None:
-    """As a space holds them. Errors: InvalidInput for a role that does not exist."""
-    if prompts is None:
-        return None
-    unknown = sorted(set(prompts) - set(get_args(Role)))
-    if unknown:
-        raise InvalidInput(reason=f"{unknown[0]!r} is not a role. Prompts are for {' and '.join(get_args(Role))}.")
-    return tuple(sorted((role, text) for role, text in prompts.items() if text))
 
 
 def iso_time(seconds: float) -> str:

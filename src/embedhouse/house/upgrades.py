@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Unpack
 
-from embedhouse.domain.collections import Generation
+from embedhouse.domain.collections import CollectionFields, CollectionOptions, Generation
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.errors import Conflict, InvalidInput
 from embedhouse.domain.hits import FusionSettings, SearchQuery, SearchResult
@@ -16,8 +16,6 @@ from embedhouse.domain.upgrades import (
     JudgedMeasure,
     Promotion,
     ShadowReport,
-    UpgradeFields,
-    UpgradeOptions,
     UpgradePlan,
     UpgradeStatus,
 )
@@ -64,13 +62,13 @@ class Upgrades:
         *,
         progress: _Tell | None = None,
         deadline: Deadline | None = None,
-        **options: Unpack[UpgradeFields],
+        **options: Unpack[CollectionFields],
     ) -> UpgradePlan:
         """What an upgrade would take: every document is cut and counted by the new model's tokenizer; no model is
         called. Errors: Conflict where nothing would change; those of the model."""
         opened = self._shelf.get(collection)
         parts = self._shelf.parts
-        draft = draft_generation(parts, opened, UpgradeOptions(**options))
+        draft = draft_generation(parts, opened, CollectionOptions(**options))
         counted = count_work(parts, opened, draft, progress or _nobody, deadline or Deadline.never())
         same = is_copy(draft, opened.live.generation)
         tokens = 0 if same else counted.tokens
@@ -103,7 +101,7 @@ class Upgrades:
         wait: bool = True,
         progress: _Tell | None = None,
         deadline: Deadline | None = None,
-        **options: Unpack[UpgradeFields],
+        **options: Unpack[CollectionFields],
     ) -> UpgradeStatus:
         """Build the next generation beside the live one, in the bulk lane. `busy_share`: of the time that the model
         may work for it. `wait` False: in the background, as long as the house is open.
@@ -113,7 +111,7 @@ class Upgrades:
         _check_share("busy_share", busy_share, least=0.01)
         opened = self._shelf.get(collection)
         self._sweep(opened)
-        draft = draft_generation(self._shelf.parts, opened, UpgradeOptions(**options))
+        draft = draft_generation(self._shelf.parts, opened, CollectionOptions(**options))
         self._shelf.parts.open_store(draft.store, draft.lexical_store)  # before anything is made
         with self._database.write() as ledger:
             collections.touch(ledger, opened.collection.id)

@@ -24,7 +24,6 @@ __all__ = ["Worked", "Working"]
 Result = TypeVar("Result")
 
 _AGAIN_AFTER_S = 60.0
-_LONGEST_NAP_S = 0.2
 
 _log = structlog.get_logger("embedhouse.indexing")
 
@@ -73,7 +72,7 @@ class Working:
             if once:
                 break
             self._try(when_idle)
-            _rest(stop, poll_s)
+            stop.nap(poll_s)
         return Worked(
             changes=self._done.changes, embedded_chunks=self._done.embedded_chunks, tokens=self._done.tokens
         )
@@ -117,9 +116,3 @@ class Working:
             for served in opened.served:
                 if served.opened.generation.state != "building":  # that one's builder sees to it
                     served.indexer.drain(Deadline.never(), count)
-
-
-def _rest(stop: Deadline, seconds: float) -> None:
-    until = time.monotonic() + seconds
-    while (left := until - time.monotonic()) > 0 and not stop.over:
-        time.sleep(min(left, _LONGEST_NAP_S))

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
-import numpy as np
 
 from embedhouse.domain.deadline import Deadline
-from embedhouse.domain.documents import StoredChunk
-from embedhouse.domain.embeddings import Vectors
-from embedhouse.domain.spaces import Space
+from embedhouse.indexing.cached import cached_vectors
 from embedhouse.indexing.entries import Deletion, write_index
 from embedhouse.indexing.indexer import Indexer
 from embedhouse.indexing.old_vectors import read_vectors, write_vectors
@@ -111,9 +108,9 @@ def build_index(database: Database, cache: VectorCache, generation_id: int, inde
     with database.read() as ledger:
         spaces = collections.generation(ledger, generation_id).space.searchable
         for block in chunks.stream_chunks(ledger, generation_id, _ENTRIES_PER_WRITE):
-            upserts = list(_cached_chunks(cache, spaces, block))
+            held = cached_vectors(cache, spaces, block)
+            upserts = [(stored, held[stored.chunk.key]) for stored in block if stored.chunk.key in held]
             write_index(index, upserts, deadline=Deadline.never())
-            held = {stored.chunk.key for stored, _ in upserts}
             uncached.extend(stored.chunk.key for stored in block if stored.chunk.key not in held)
     index.optimise()
     index.flush()
@@ -150,15 +147,3 @@ def _copy(
 def _changes(opened: OpenGeneration, after: int) -> list[Change]:
     with opened.parts.database.read() as ledger:
         return changes.changes_after(ledger, opened.generation.id, after, _CHANGES_PER_BATCH)
-
-
-def _cached_chunks(
-    cache: VectorCache, spaces: Sequence[Space], block: Sequence[StoredChunk]
-) -> Iterator[tuple[StoredChunk, Vectors]]:
-    """Those chunks whose vector is cached in one of the spaces."""
-    left = list(block)
-    for space in spaces:
-        hashes = [stored.chunk.hash for stored in left]
-        cached = cache.get(space.fingerprint, "document", hashes, space.dimensions)
-        yield from ((left[row], cached.vectors[row]) for row in np.flatnonzero(cached.found))
-        left = [left[row] for row in np.flatnonzero(~cached.found)]

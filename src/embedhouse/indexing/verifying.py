@@ -10,9 +10,9 @@ from sqlalchemy import Connection
 
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.documents import StoredChunk
-from embedhouse.domain.embeddings import Vectors
 from embedhouse.domain.errors import EmbedhouseError
 from embedhouse.domain.verification import Finding, FindingKind
+from embedhouse.indexing.cached import cached_vectors
 from embedhouse.indexing.compare import cut_document
 from embedhouse.indexing.drift import index_drift
 from embedhouse.indexing.served import ServedGeneration
@@ -120,7 +120,7 @@ class GenerationCheck:
 
     def _check_vectors(self, index: Index, block: Sequence[StoredChunk]) -> None:
         held = index.vectors([stored.chunk.key for stored in block])
-        cached = self._cached(block)
+        cached = cached_vectors(self._opened.parts.cache, self._opened.generation.space.searchable, block)
         for stored in block:
             key, vector = stored.chunk.key, held.get(stored.chunk.key)
             expected = cached.get(key)
@@ -134,15 +134,6 @@ class GenerationCheck:
             elif expected is not None and float(vector @ expected) < _SAME_VECTOR * float(np.linalg.norm(expected)):
                 self._found("damaged", stored.chunk.document_id, key, "its vector is not that of its text")
                 self.to_write.add(key)
-
-    def _cached(self, block: Sequence[StoredChunk]) -> dict[int, Vectors]:
-        found: dict[int, Vectors] = {}
-        for space in self._opened.generation.space.searchable:
-            left = [stored for stored in block if stored.chunk.key not in found]
-            hashes = [stored.chunk.hash for stored in left]
-            cached = self._opened.parts.cache.get(space.fingerprint, "document", hashes, space.dimensions)
-            found |= {left[row].chunk.key: cached.vectors[row] for row in np.flatnonzero(cached.found).tolist()}
-        return found
 
     def _found(self, kind: FindingKind, document_id: str = "", key: int = 0, detail: str = "") -> None:
         self.counts[kind] += 1

@@ -29,6 +29,7 @@ __all__ = [
     "forget_shadow_queries",
     "set_build",
     "shadow_queries",
+    "shadow_query_count",
     "still_so",
     "work_done",
 ]
@@ -225,6 +226,12 @@ def shadow_queries(connection: Connection, generation_id: int) -> list[ShadowQue
         )
         for row in rows
     ]
+
+
+def shadow_query_count(connection: Connection, generation_id: int) -> int:
+    """How many are recorded."""
+    where = t.shadow_query.c.generation_id == generation_id
+    return int(connection.execute(select(func.count()).select_from(t.shadow_query).where(where)).scalar_one())
 
 
 def forget_shadow_queries(connection: Connection, generation_id: int, keep: int) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from embedhouse.domain.documents import StoredChunk
 from embedhouse.domain.embeddings import Vectors
+from embedhouse.indexing.cached import cached_vectors
 from embedhouse.indexing.open_generation import OpenGeneration
 from embedhouse.ledger import chunks
 
@@ -22,7 +21,8 @@ class IndexDonor:
 
     def vectors(self, wanted: Sequence[StoredChunk]) -> dict[int, Vectors]:
         """See Donor. As exact as the old index keeps them."""
-        missing = self._uncached(wanted)
+        cached = cached_vectors(self._old.parts.cache, self._old.generation.space.searchable, wanted)
+        missing = [stored for stored in wanted if stored.chunk.key not in cached]
         if not missing:
             return {}
         with self._old.parts.database.read() as ledger:
@@ -33,11 +33,3 @@ class IndexDonor:
             held = index.vectors(sorted(set(old_keys.values())))
         found = {stored.chunk.key: held.get(old_keys.get(stored.chunk.hash, 0)) for stored in missing}
         return {key: vector for key, vector in found.items() if vector is not None}
-
-    def _uncached(self, wanted: Sequence[StoredChunk]) -> list[StoredChunk]:
-        left = list(wanted)
-        for space in self._old.generation.space.searchable:
-            hashes = [stored.chunk.hash for stored in left]
-            found = self._old.parts.cache.get(space.fingerprint, "document", hashes, space.dimensions).found
-            left = [left[row] for row in np.flatnonzero(~found)]
-        return left

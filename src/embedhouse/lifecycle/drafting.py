@@ -7,13 +7,12 @@ from collections.abc import Callable
 import msgspec
 
 from embedhouse.chunking.context import fit_to_window
-from embedhouse.domain.collections import Generation
+from embedhouse.domain.collections import CollectionOptions, Generation
 from embedhouse.domain.deadline import Deadline
 from embedhouse.domain.documents import embedded_text
 from embedhouse.domain.errors import Conflict
-from embedhouse.domain.models import ModelChoice
+from embedhouse.domain.models import ModelChoice, prompt_pairs
 from embedhouse.domain.reports import Progress
-from embedhouse.domain.upgrades import UpgradeOptions
 from embedhouse.indexing.compare import cut_document
 from embedhouse.indexing.open_collection import OpenCollection
 from embedhouse.indexing.open_generation import OpenGeneration, readable_tokens
@@ -36,7 +35,7 @@ class Counted(msgspec.Struct, kw_only=True):
     tokens: int = 0
 
 
-def draft_generation(parts: Parts, opened: OpenCollection, options: UpgradeOptions) -> Generation:
+def draft_generation(parts: Parts, opened: OpenCollection, options: CollectionOptions) -> Generation:
     """The generation that the options describe, like the live one in what they leave open. Makes nothing. Errors:
     Conflict where it would be the same; those of the model and the settings."""
     live = opened.live.generation
@@ -100,12 +99,12 @@ def count_work(
     return counted
 
 
-def _choice(live: Generation, options: UpgradeOptions) -> ModelChoice:
+def _choice(live: Generation, options: CollectionOptions) -> ModelChoice:
     other_model = options.model is not None and options.model != live.model
     space = live.space
     prompts = space.prompts if options.prompts is None and not other_model else None
     if options.prompts is not None:
-        prompts = tuple(sorted((role, text) for role, text in options.prompts.items() if text))
+        prompts = prompt_pairs(options.prompts)
     return ModelChoice(
         model=options.model or live.model,
         precision=options.precision or live.precision,

@@ -38,7 +38,7 @@ def _status(served: ServedGeneration) -> GenerationStatus:
     with served.opened.parts.database.read() as ledger:
         counts = collections.counts(ledger, generation.collection_id, generation.id)
         build = builds.build_of(ledger, generation.id)
-        queries = len(builds.shadow_queries(ledger, generation.id)) if build else 0
+        queries = builds.shadow_query_count(ledger, generation.id) if build else 0
     status = GenerationStatus(
         id=generation.id,
         state=generation.state,

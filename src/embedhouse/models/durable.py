@@ -10,7 +10,7 @@ from pathlib import Path
 
 from embedhouse.domain.errors import DiskFull, ReadOnly
 
-__all__ = ["appear", "storage_errors"]
+__all__ = ["appear", "storage_errors", "sync_file"]
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -19,9 +19,9 @@ _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 def appear(complete: Path, final: Path) -> None:
     """Make a complete folder durable, then let it appear under its final name, which must be free."""
     for path in [*complete.rglob("*"), complete]:
-        _sync(path)
+        sync_file(path)
     complete.rename(final)
-    _sync(final.parent)
+    sync_file(final.parent)
 
 
 @contextmanager
@@ -37,7 +37,8 @@ def storage_errors(path: Path) -> Iterator[None]:
         raise
 
 
-def _sync(path: Path) -> None:
+def sync_file(path: Path) -> None:
+    """Let a file, or the entries of a folder, survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
